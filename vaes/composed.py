@@ -1,0 +1,227 @@
+"""`Composed`: a model put together from parts, and `compose`, which picks the parts by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from vaes.batch import Batch, Data, Spec
+from vaes.dist import likelihood_head, posterior_head
+from vaes.dist.base import Latent, Likelihood
+from vaes.dist.priors import Prior, StandardNormal
+from vaes.errors import UsageError, did_you_mean
+from vaes.model import Bound, Model, Phase, Step
+from vaes.nets.conv import conv_decoder, conv_encoder
+from vaes.nets.mlp import ResidualMLP, mlp
+from vaes.objective import Objective
+
+NETS = ("auto", "mlp", "conv", "residual")
+CONV_FROM = 16  # pixels a side
+
+
+class Inputs(nn.Module):
+    """What an encoder sees of a row: x, categories as indicators, the mask where rows have gaps.
+
+    (n, *spec.shape) -> (n, *self.shape); the mask is appended as channels of an image, as columns
+    of a flat row.
+    """
+
+    def __init__(self, spec: Spec) -> None:
+        super().__init__()
+        self.missing = spec.missing
+        self.levels: list[int] | None = None
+        if "category" in spec.kinds:
+            if len(spec.shape) > 1:
+                raise UsageError("kind 'category' is for columns of flat rows, not for images")
+            self.levels = [n if kind == "category" else 0 for kind, n in spec.column_kinds()]
+        first = sum(n or 1 for n in self.levels) if self.levels else spec.shape[0]
+        channels = first + (spec.shape[0] if spec.missing else 0)
+        self.shape: tuple[int, ...] = (channels, *spec.shape[1:])
+
+    def forward(self, batch: Batch) -> Tensor:
+        x = batch.x
+        if self.levels is not None:
+            columns = [
+                nn.functional.one_hot(column.long(), n).to(x.dtype) if n else column.unsqueeze(-1)
+                for column, n in zip(x.unbind(-1), self.levels, strict=True)
+            ]
+            x = torch.cat(columns, -1)
+        if self.missing:
+            mask = torch.ones_like(batch.x) if batch.mask is None else batch.mask.to(x.dtype)
+            x = torch.cat([x, mask], 1)
+        return x
+
+
+class Readout(nn.Module):
+    """A body, a linear map, a head: (*k, n, *event) -> a distribution with batch (*k, n).
+
+    The linear map is left out where `final` says that the body ends in exactly `head.size` numbers
+    per row (a convolution that gives every pixel its numbers). What the body makes of one row is
+    measured by running it once on zeros of shape (2, *event).
+    """
+
+    def __init__(
+        self, body: nn.Module, head: nn.Module, event: Sequence[int], final: bool = False
+    ) -> None:
+        super().__init__()
+        was, example = body.training, torch.zeros(2, *event)
+        body.eval()
+        try:
+            with torch.no_grad():
+                features = body(example).flatten(1).shape[1]
+        except (RuntimeError, TypeError, IndexError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise UsageError(
+                f"{type(body).__name__} does not take rows of shape {tuple(event)}: {reason}"
+            ) from error
+        body.train(was)
+        size = cast(int, head.size)
+        self.body, self.head, self.event_dims = body, head, len(event)
+        self.last = nn.Identity() if final and features == size else nn.Linear(features, size)
+
+    def forward(self, x: Tensor) -> Any:
+        lead = x.shape[: x.dim() - self.event_dims]
+        h = self.body(x.flatten(0, len(lead) - 1) if len(lead) > 1 else x)
+        return self.head(self.last(h.flatten(1)).view(*lead, -1))
+
+
+class Composed(Model):
+    """A model put together from parts.
+
+    `encoder` maps what `Inputs` makes of a batch to q(z|x), `decoder` maps z (*k, n, d) to p(x|z),
+    `prior` maps n to p(z), `objective` maps (model, batch, step) to the loss.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        latent: int,
+        inputs: Inputs,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        prior: Prior,
+        objective: Objective,
+        bound: Bound = "lower",
+    ) -> None:
+        super().__init__(spec, latent, objective.samples)
+        self.inputs, self.encoder, self.decoder = inputs, encoder, decoder
+        self.latent_prior, self.objective = prior, objective
+        self.bound, self.phases = bound, (Phase("train"), *prior.phases)
+
+    def prior(self, batch: Batch) -> Latent:
+        return self.latent_prior(len(batch))
+
+    def posterior(self, batch: Batch) -> Latent:
+        return self.encoder(self.inputs(batch))
+
+    def likelihood(self, z: Tensor, batch: Batch) -> Likelihood:
+        return self.decoder(z)
+
+    def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:
+        return {"model": self.objective(self, batch, step)}
+
+    def begin(self, phase: str, data: Data) -> None:
+        self.latent_prior.begin(self, phase, data)
+
+
+def compose(
+    spec: Spec,
+    objective: Objective,
+    *,
+    latent: int | None = None,
+    net: str = "auto",
+    hidden: Sequence[int] | None = None,
+    act: str = "silu",
+    norm: bool = True,
+    posterior: str | nn.Module = "diagonal",
+    likelihood: str = "auto",
+    scale: str | float | None = None,
+    encoder: nn.Module | None = None,
+    decoder: nn.Module | None = None,
+    prior: Callable[[int], Prior] = StandardNormal,
+    bound: Bound = "lower",
+) -> Composed:
+    """A model from parts by name.
+
+    latent: dimensions of z (None: by the size of a row) · net: mlp, conv, residual or auto ·
+    hidden: widths of the encoder's layers, mirrored in the decoder (None: by the size of a row;
+    empty: linear) · act: silu, relu, tanh, gelu · norm: group normalisation between convolutions ·
+    posterior: isotropic, diagonal, cholesky (or a head) · likelihood: auto, bernoulli,
+    categorical, logistic, normal · scale: shared, entry, network or a fixed number ·
+    encoder, decoder: your own modules, x (n, *shape) -> features and z (n, d) -> features
+    or exactly the numbers that the head takes · prior: a prior for that many dimensions · bound: what log w says of the evidence.
+    """
+    if latent is not None and latent < 1:
+        raise UsageError(f"latent={latent}: at least one latent dimension is needed")
+    d = latent if latent is not None else default_latent(spec)
+    inputs = Inputs(spec)
+    head = likelihood_head(spec, likelihood, scale)
+    kind = _net(net, spec)
+    widths = tuple(hidden) if hidden is not None else _widths(kind, spec)
+    final = decoder is not None or (kind != "mlp" and spec.image)
+    return Composed(
+        spec,
+        d,
+        inputs,
+        Readout(
+            encoder or _encoder(kind, inputs.shape, widths, act, norm),
+            posterior_head(posterior, d) if isinstance(posterior, str) else posterior,
+            inputs.shape,
+        ),
+        Readout(
+            decoder or _decoder(kind, d, spec, cast(int, head.size), widths, act, norm),
+            head,
+            (d,),
+            final=final,
+        ),
+        prior(d),
+        objective,
+        bound,
+    )
+
+
+def default_latent(spec: Spec) -> int:
+    """min(32, max(2, D / 4)); for images from 16 pixels a side 32, from 32 pixels on 64."""
+    if spec.image and min(spec.shape[1:]) >= CONV_FROM:
+        return 32 if max(spec.shape[1:]) < 32 else 64
+    return min(32, max(2, spec.size // 4))
+
+
+def _net(net: str, spec: Spec) -> str:
+    if net not in NETS:
+        raise UsageError(f"net '{net}' is not known; {did_you_mean(net, NETS)}")
+    large = spec.image and min(spec.shape[1:]) >= CONV_FROM
+    if net == "conv" and not spec.image:
+        raise UsageError(f"net=conv is for images; rows of shape {spec.shape} take mlp or residual")
+    return ("conv" if large else "mlp") if net == "auto" else net
+
+
+def _widths(kind: str, spec: Spec) -> tuple[int, ...]:
+    if kind != "mlp" and spec.image:
+        return (32, 64, 128, 256) if min(spec.shape[1:]) >= 64 else (32, 64, 128)
+    return (512, 512) if spec.size > 256 else (256, 256)
+
+
+def _encoder(
+    kind: str, shape: tuple[int, ...], widths: tuple[int, ...], act: str, norm: bool
+) -> nn.Module:
+    size = torch.Size(shape).numel()
+    if kind == "mlp":
+        return mlp(size, widths, act)
+    if len(shape) == 3:
+        return conv_encoder(shape, widths, act, norm, residual=kind == "residual")
+    return ResidualMLP(size, widths[0], len(widths), act)
+
+
+def _decoder(
+    kind: str, latent: int, spec: Spec, size: int, widths: tuple[int, ...], act: str, norm: bool
+) -> nn.Module:
+    if kind == "mlp":
+        return mlp(latent, widths[::-1], act)
+    if spec.image:
+        out = (size // spec.size * spec.shape[0], *spec.shape[1:])
+        return conv_decoder(latent, out, widths, act, norm, residual=kind == "residual")
+    return ResidualMLP(latent, widths[-1], len(widths), act)

@@ -1,0 +1,51 @@
+"""Mistakes that a user can mend: one line each, saying what was given, what is true, what to do.
+
+The command line prints the line and leaves with `code`; a traceback appears only with `--debug`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class VaesError(Exception):
+    """Base of every mistake that is the user's to mend; `code` is the exit status."""
+
+    code = 1
+
+
+class DataError(VaesError, ValueError):
+    """Rows that cannot be used as they are (exit status 1)."""
+
+
+class RunError(VaesError):
+    """A run folder that is missing, incomplete, corrupt, foreign or in use (exit status 1)."""
+
+
+class DivergedError(VaesError, ArithmeticError):
+    """Training met too many non-finite steps in a row (exit status 1)."""
+
+
+class UsageError(VaesError, ValueError):
+    """An option, name or combination that does not exist (exit status 2)."""
+
+    code = 2
+
+
+class DiskError(VaesError, OSError):
+    """No room or no permission where something had to be written (exit status 74)."""
+
+    code = 74
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """A trailing hint for a message: the nearest known name, or the names themselves."""
+    names = sorted(known)
+    near = difflib.get_close_matches(given, names, n=1, cutoff=0.5)
+    if near:
+        return f"did you mean '{near[0]}'?"
+    return "known: " + ", ".join(names)

@@ -1,0 +1,57 @@
+"""The folder is the registry: a recipe's name is its file's name, its options are the signature of
+its `build`, its help is its docstring's first line. Adding a model is adding a file.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from types import ModuleType
+from typing import Any
+
+from vaes.batch import Spec
+from vaes.errors import UsageError, did_you_mean
+from vaes.model import Model
+
+MODULES = ("encoder", "decoder")  # parts that are Python objects: not for the command line
+
+
+def names() -> list[str]:
+    """Every recipe in the folder, sorted."""
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
+
+
+def recipe(name: str) -> ModuleType:
+    """The module of the recipe `name`."""
+    if name not in names():
+        raise UsageError(f"recipe '{name}' is not known; {did_you_mean(name, names())}")
+    return importlib.import_module(f"{__name__}.{name}")
+
+
+def summary(name: str) -> str:
+    """First line of the recipe's docstring."""
+    return (recipe(name).__doc__ or "").strip().splitlines()[0]
+
+
+def options(name: str) -> dict[str, inspect.Parameter]:
+    """What `build` takes beside the spec, with the parts of `compose` where it passes them on."""
+    from vaes.composed import compose
+
+    found = dict(inspect.signature(recipe(name).build).parameters)
+    found.pop("spec")
+    if found.pop("parts", None) is not None:
+        parts = dict(inspect.signature(compose).parameters)
+        for fixed in ("spec", "objective", "prior", "bound"):
+            parts.pop(fixed)
+        found = {**found, **{k: v for k, v in parts.items() if k not in found}}
+    return found
+
+
+def build(name: str, spec: Spec, **hyperparameters: Any) -> Model:
+    """The model of recipe `name` for rows of `spec`; an unknown option is one line."""
+    known = options(name)
+    for key in hyperparameters:
+        if key not in known:
+            raise UsageError(f"recipe '{name}' has no option '{key}'; {did_you_mean(key, known)}")
+    return recipe(name).build(spec, **hyperparameters)
