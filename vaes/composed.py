@@ -152,7 +152,8 @@ def compose(
     posterior: isotropic, diagonal, cholesky (or a head) · likelihood: auto, bernoulli,
     categorical, logistic, normal · scale: shared, entry, network or a fixed number ·
     encoder, decoder: your own modules, x (n, *shape) -> features and z (n, d) -> features
-    or exactly the numbers that the head takes · prior: a prior for that many dimensions · bound: what log w says of the evidence.
+    or exactly the numbers that the head takes · prior: a prior for that many dimensions ·
+    bound: what log w says of the evidence.
     """
     if latent is not None and latent < 1:
         raise UsageError(f"latent={latent}: at least one latent dimension is needed")

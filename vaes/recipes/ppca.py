@@ -41,10 +41,10 @@ class PPCA(Model):
         self.register_buffer("variance", torch.ones(()))
         # running sums of one pass, per column j over its observed rows, with t = (z, 1):
         # E x t, E t t^T, x^2 and the number of rows
-        self.register_buffer("cross", torch.zeros(size, extended))
-        self.register_buffer("second", torch.zeros(size, extended, extended))
-        self.register_buffer("power", torch.zeros(size))
-        self.register_buffer("count", torch.zeros(size))
+        self.register_buffer("cross", torch.zeros(size, extended), persistent=False)
+        self.register_buffer("second", torch.zeros(size, extended, extended), persistent=False)
+        self.register_buffer("power", torch.zeros(size), persistent=False)
+        self.register_buffer("count", torch.zeros(size), persistent=False)
 
     def prior(self, batch: Batch) -> DiagonalNormal:
         zeros = self.weight.new_zeros(len(batch), self.latent)
