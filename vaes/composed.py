@@ -162,6 +162,8 @@ def compose(
     head = likelihood_head(spec, likelihood, scale)
     kind = _net(net, spec)
     widths = tuple(hidden) if hidden is not None else _widths(kind, spec)
+    if not widths and kind != "mlp":
+        raise UsageError(f"hidden=() with net={kind}: only net=mlp can do without hidden layers")
     final = decoder is not None or (kind != "mlp" and spec.image)
     return Composed(
         spec,

@@ -95,12 +95,18 @@ def masked(terms: Tensor, mask: Tensor | None) -> Tensor:
     return terms if mask is None else torch.where(mask, terms, torch.zeros_like(terms))
 
 
+def filled(x: Tensor, mask: Tensor | None) -> Tensor:
+    """`x` with 0 in its gaps, so that what stands there reaches neither density nor gradient."""
+    return x if mask is None else torch.where(mask, x, torch.zeros_like(x))
+
+
 def soft_clip(x: Tensor, low: float, high: float) -> Tensor:
     """A smooth, strictly increasing map into (low, high) that is near the identity between.
 
     Bounds log-scales without the dead gradient of a hard clamp; exp of an unbounded log-scale is
     the best known source of NaN in variational autoencoders.
     """
+    x = x.clamp(max=high + 30.0)  # beyond, the difference of two large numbers is lost
     return low + F.softplus(x - low) - F.softplus(x - high)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from vaes.dist.base import Likelihood, masked
+from vaes.dist.base import Likelihood, filled, masked
 
 
 class ColumnsLikelihood(Likelihood):
@@ -33,6 +33,7 @@ class ColumnsLikelihood(Likelihood):
         return self._join([p.mean for _, p in self.groups])
 
     def terms(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        x = filled(x, mask)
         return masked(self._join([p.terms(x[..., i]) for i, p in self.groups]), mask)
 
     def draw(self, generator: torch.Generator | None = None) -> Tensor:

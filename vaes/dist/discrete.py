@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Size, Tensor, nn
 from torch.distributions import constraints
 
-from vaes.dist.base import Latent, Likelihood, masked, wide
+from vaes.dist.base import Latent, Likelihood, filled, masked, wide
 
 
 class BernoulliLikelihood(Likelihood):
@@ -26,7 +26,9 @@ class BernoulliLikelihood(Likelihood):
         return self.logits.sigmoid()
 
     def terms(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        return masked(x * self.logits - F.softplus(self.logits), mask)
+        # torch's threshold of 20 would drop e^-20 = 2e-9 in float64
+        softplus = F.softplus(self.logits, threshold=40.0)
+        return masked(filled(x, mask) * self.logits - softplus, mask)
 
     def draw(self, generator: torch.Generator | None = None) -> Tensor:
         p = self.mean
@@ -62,8 +64,9 @@ class CategoricalLikelihood(Likelihood):
         return self.logits.argmax(-1).to(self.logits.dtype)
 
     def terms(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        code = x.long().expand(self.logits.shape[:-1]).unsqueeze(-1)
-        return masked(self.logits.gather(-1, code).squeeze(-1), mask)
+        shape = torch.broadcast_shapes(x.shape, self.logits.shape[:-1])
+        code = filled(x, mask).long().expand(shape).unsqueeze(-1)
+        return masked(self.logits.expand(*shape, -1).gather(-1, code).squeeze(-1), mask)
 
     def draw(self, generator: torch.Generator | None = None) -> Tensor:
         p = self.logits.exp()

@@ -13,7 +13,7 @@ from torch import Size, Tensor, nn
 from torch.distributions import constraints
 from torch.distributions.kl import register_kl
 
-from vaes.dist.base import HALF_LOG_2PI, Latent, Likelihood, masked, soft_clip, wide
+from vaes.dist.base import HALF_LOG_2PI, Latent, Likelihood, filled, masked, soft_clip, wide
 from vaes.errors import UsageError
 
 LOG_SCALE = (-8.0, 4.0)  # of posteriors, in units of the prior
@@ -202,7 +202,7 @@ class NormalLikelihood(Likelihood):
         return (2 * self.log_scale).exp().expand_as(self._mean)
 
     def terms(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        standard = (x - self._mean) * (-self.log_scale).exp()
+        standard = (filled(x, mask) - self._mean) * (-self.log_scale).exp()
         return masked(-0.5 * standard.square() - self.log_scale - HALF_LOG_2PI, mask)
 
     def draw(self, generator: torch.Generator | None = None) -> Tensor:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from vaes.dist.base import Likelihood, masked, soft_clip, wide
+from vaes.dist.base import Likelihood, filled, masked, soft_clip, wide
 from vaes.errors import UsageError
 
 
@@ -43,7 +43,7 @@ class DiscretisedLogistic(Likelihood):
 
     def terms(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         n = self.levels
-        k = (x * (n - 1)).round()
+        k = (filled(x, mask) * (n - 1)).round()
         inverse = (-self.log_scale).exp()
         low, high = (k / n - self.loc) * inverse, ((k + 1) / n - self.loc) * inverse
         # sigmoid(b) - sigmoid(a) = sigmoid(b) sigmoid(-a) (1 - e^{a-b}): no cancellation anywhere

@@ -29,7 +29,10 @@ def sizes(size: Size, layers: int) -> list[Size]:
 
 
 def _norm(channels: int, norm: bool) -> list[nn.Module]:
-    return [nn.GroupNorm(math.gcd(8, channels), channels)] if norm else []
+    # up to 8 groups of 4 channels or more: where one pixel is left, the norm of a group of one
+    # number is a constant
+    groups = math.gcd(8, channels, max(1, channels // 4))
+    return [nn.GroupNorm(groups, channels)] if norm else []
 
 
 class Residual(nn.Module):

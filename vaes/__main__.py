@@ -1,0 +1,6 @@
+"""`python -m vaes`."""
+
+from vaes.cli import main
+
+if __name__ == "__main__":
+    main()

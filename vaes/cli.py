@@ -1,0 +1,363 @@
+"""The command `vaes`: verbs share one shape, `vaes VERB RUN-or-DATA [options]`.
+
+Nothing heavy is imported before a verb needs it. A user's mistake ends in one line that says what
+was given, what is true and what to do. Exit status: 0; 1 data or run; 2 usage; 74 disk or
+permission; 130 and 143 signals; a traceback only with --debug.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from vaes.errors import DiskError, UsageError, VaesError, did_you_mean
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Variational autoencoders for data of your own: trained fast, measured honestly.",
+)
+
+RunArg = Annotated[str, typer.Argument(metavar="RUN", help="Folder of a finished run.")]
+DataArg = Annotated[
+    str | None,
+    typer.Argument(metavar="[DATA]", help="Rows to use; without it the run's own test part."),
+]
+Out = Annotated[str | None, typer.Option("--out", "-o", help="New folder for what is made.")]
+Seed = Annotated[int, typer.Option(help="Of every random draw.")]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out images that can't be read.")]
+
+
+@app.command()
+def train(
+    data: Annotated[
+        str | None,
+        typer.Argument(metavar="DATA", help="Built-in name, folder of images, .npy .npz .csv …"),
+    ] = None,
+    recipe: Annotated[str, typer.Option(help="See `vaes recipes`.")] = "vae",
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Option of the recipe.")
+    ] = None,
+    out: Out = None,
+    resume: Annotated[str | None, typer.Option(metavar="RUN", help="Go on with a run.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the rows.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps, in place of epochs.")] = None,
+    time: Annotated[str | None, typer.Option(help="Stop after 90s, 10m or 2h.")] = None,
+    seed: Seed = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    checkpoint: Annotated[int, typer.Option(help="Steps between saved states.")] = 500,
+    kind: Annotated[
+        list[str] | None,
+        typer.Option(help="Overrule: real, pixel, binary, category, or COLUMN=KIND."),
+    ] = None,
+    binarize: Annotated[str | None, typer.Option(help="static, dynamic or threshold.")] = None,
+    missing: Annotated[str | None, typer.Option(help="nan: NaN marks a gap.")] = None,
+    label: Annotated[str | None, typer.Option(help="Column that holds labels.")] = None,
+    drop: Annotated[list[str] | None, typer.Option(help="Column to leave out.")] = None,
+    size: Annotated[int | None, typer.Option(help="Side of images in pixels.")] = None,
+    mode: Annotated[str, typer.Option(help="Colour of images: auto, L, RGB, RGBA.")] = "auto",
+    split: Annotated[str, typer.Option(help="Shares that train, validate, test.")] = "80/10/10",
+    skip_bad: SkipBad = False,
+) -> None:
+    """Train on DATA, evaluate on held-out rows, write a run folder."""
+    from vaes import console, training
+
+    if (data is None) == (resume is None):
+        raise UsageError("give DATA to train on, or --resume RUN to go on with a run")
+    with console.progress() as progress:
+        if resume is not None:
+            run = training.resume(resume, report=console.say, callbacks=[progress])
+        else:
+            preparing = {"kind": _kinds(kind), "binarize": binarize, "missing": missing}
+            run = training.train(
+                data,
+                recipe,
+                out=out,
+                reading=_given(label=label, drop=drop, size=size, skip_bad=skip_bad)
+                | ({"mode": mode} if mode != "auto" else {}),
+                preparing=_given(**preparing) | {"split": _split(split)},
+                report=console.say,
+                callbacks=[progress],
+                **_options(set_, epochs=epochs, steps=steps, time=_seconds(time)),
+                **{"seed": seed, "device": device, "checkpoint": checkpoint},
+            )
+    typer.echo(_verdict(run.path))
+
+
+@app.command()
+def sample(
+    run: RunArg,
+    n: Annotated[int, typer.Option("-n", help="How many rows.")] = 64,
+    out: Out = None,
+    seed: Seed = 0,
+    mean: Annotated[bool, typer.Option(help="Means of p(x|z) in place of draws.")] = False,
+) -> None:
+    """Make new rows."""
+    from vaes import verbs
+
+    typer.echo(verbs.sample(run, n, out, seed, mean))
+
+
+@app.command()
+def vary(
+    run: RunArg,
+    data: DataArg = None,
+    n: Annotated[int, typer.Option("-n", help="Variations of each row.")] = 7,
+    rows: Annotated[int, typer.Option(help="How many rows to vary.")] = 8,
+    out: Out = None,
+    seed: Seed = 0,
+) -> None:
+    """Make variations of rows."""
+    from vaes import verbs
+
+    typer.echo(verbs.vary(run, data, n, rows, out, seed))
+
+
+@app.command()
+def reconstruct(
+    run: RunArg,
+    data: DataArg = None,
+    draws: Annotated[int, typer.Option(help="Draws for an interval; 0 = none.")] = 0,
+    level: Annotated[float, typer.Option(help="Share that the interval holds.")] = 0.9,
+    out: Out = None,
+    skip_bad: SkipBad = False,
+) -> None:
+    """Encode rows and decode them again."""
+    from vaes import verbs
+
+    typer.echo(verbs.reconstruct(run, data, draws, level, out, skip_bad))
+
+
+@app.command()
+def encode(run: RunArg, data: DataArg = None, out: Out = None, skip_bad: SkipBad = False) -> None:
+    """Write the codes of rows: posterior means and standard deviations."""
+    from vaes import verbs
+
+    typer.echo(verbs.encode(run, data, out, skip_bad))
+
+
+@app.command()
+def interpolate(
+    run: RunArg,
+    data: DataArg = None,
+    pairs: Annotated[int, typer.Option(help="Pairs of rows: 0 and 1, 2 and 3 …")] = 8,
+    steps: Annotated[int, typer.Option(help="Rows of each path, ends included.")] = 9,
+    path: Annotated[str, typer.Option(help="linear or slerp.")] = "linear",
+    out: Out = None,
+) -> None:
+    """Walk between pairs of rows."""
+    from vaes import verbs
+
+    typer.echo(verbs.interpolate(run, data, pairs, steps, path, out))
+
+
+@app.command()
+def traverse(
+    run: RunArg,
+    data: DataArg = None,
+    row: Annotated[int, typer.Option(help="The row to start from.")] = 0,
+    steps: Annotated[int, typer.Option(help="Rows of each strip.")] = 7,
+    span: Annotated[float, typer.Option(help="Prior standard deviations each way.")] = 2.0,
+    out: Out = None,
+) -> None:
+    """Move one latent dimension at a time."""
+    from vaes import verbs
+
+    typer.echo(verbs.traverse(run, data, row, steps, span, out))
+
+
+@app.command()
+def score(
+    run: RunArg,
+    data: DataArg = None,
+    k: Annotated[int, typer.Option(help="Importance samples per row.")] = 1000,
+    seed: Seed = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Mean and error as JSON.")] = False,
+    skip_bad: SkipBad = False,
+) -> None:
+    """Log evidence of rows, in nats."""
+    from vaes import verbs
+
+    found = verbs.score(run, data, k, seed, skip_bad)
+    per_row = found.pop("per_row")
+    if as_json:
+        typer.echo(json.dumps(found))
+        return
+    for value in per_row:
+        typer.echo(f"{value:.6f}")
+    typer.echo(
+        f"log evidence {found['log_evidence']:.3f} ± {found['log_evidence_se']:.3f} nats per row "
+        f"({found['n']} rows, {found['k']} draws, effective sample size {found['ess']:.0f})",
+        err=True,
+    )
+
+
+@app.command()
+def recipes(name: Annotated[str | None, typer.Argument(metavar="[NAME]")] = None) -> None:
+    """List the recipes, or the options of one."""
+    from vaes import recipes as folder
+
+    if name is None:
+        for each in folder.names():
+            typer.echo(f"{each:18} {folder.summary(each)}")
+        return
+    typer.echo((folder.recipe(name).__doc__ or "").strip() + "\n")
+    typer.echo((folder.recipe(name).build.__doc__ or "").strip() + "\n")
+    for key, option in folder.options(name).items():
+        if key not in folder.MODULES:
+            typer.echo(f"  --set {key}={option.default}")
+
+
+@app.command()
+def data() -> None:
+    """List the built-in data sets."""
+    from vaes.data import builtin
+
+    for name, about in builtin.names().items():
+        typer.echo(f"{name:18} {about}")
+
+
+@app.command()
+def doctor() -> None:
+    """Describe the environment: versions, processor, what training would use."""
+    from vaes.doctor import findings
+
+    for line in findings():
+        typer.echo(line)
+
+
+def main() -> None:
+    """Entry point: one line and an exit status for every mistake."""
+    args = sys.argv[1:]
+    debug = "--debug" in args
+    command = typer.main.get_command(app)
+    try:
+        status = command.main([a for a in args if a != "--debug"], "vaes", standalone_mode=False)
+        sys.exit(status if isinstance(status, int) else 0)
+    except (Exception, KeyboardInterrupt) as error:
+        if debug:
+            raise
+        line, code = _one_line(error, command)
+        if line:
+            print(f"vaes: {line}", file=sys.stderr)
+        sys.exit(code)
+
+
+def _one_line(error: BaseException, command: Any) -> tuple[str, int]:
+    """What is printed for an exception, and the exit status."""
+    if isinstance(error, VaesError):
+        return str(error), error.code
+    if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "Abort":
+        return "interrupted", 130
+    code = getattr(error, "code", None)
+    if type(error).__name__ == "Interrupted" and isinstance(code, int):
+        return str(error), code
+    if hasattr(error, "format_message"):  # typer's own: a wrong option, verb or value
+        return _usage(error, command), 2
+    if isinstance(error, BrokenPipeError):
+        return "", 0
+    if isinstance(error, OSError) and not isinstance(error, DiskError):
+        return f"{error.filename or 'a file'}: {error.strerror or error}", 74
+    what = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    return f"unexpected {what}; run again with --debug and report the traceback", 1
+
+
+def _usage(error: Any, command: Any) -> str:
+    message = " ".join(error.format_message().split())
+    known = getattr(command, "commands", {})
+    if "No such command" in message and known:
+        given = message.split("'")[1] if "'" in message else ""
+        return f"there is no verb '{given}'; {did_you_mean(given, known)}"
+    return message
+
+
+def _options(pairs: list[str] | None, **named: Any) -> dict[str, Any]:
+    """--set key=value pairs, values read as numbers, lists, true, false, none or words."""
+    found = {k: v for k, v in named.items() if v is not None}
+    for pair in pairs or []:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise UsageError(f"--set {pair}: write --set key=value")
+        if key in found:
+            raise UsageError(f"option '{key}' was given twice")
+        found[key] = _value(value)
+    for key in ("encoder", "decoder"):
+        if key in found:
+            raise UsageError(f"{key} takes a network of your own, from Python: train(…, {key}=…)")
+    return found
+
+
+def _value(text: str) -> Any:
+    if text.lower() in ("none", "null"):
+        return None
+    try:
+        return json.loads(text.lower() if text.lower() in ("true", "false") else text)
+    except json.JSONDecodeError:
+        return text
+
+
+def _given(**named: Any) -> dict[str, Any]:
+    return {k: v for k, v in named.items() if v not in (None, False, [])}
+
+
+def _kinds(given: list[str] | None) -> str | dict[str, str] | None:
+    if not given:
+        return None
+    if len(given) == 1 and "=" not in given[0]:
+        return given[0]
+    pairs = [item.partition("=") for item in given]
+    for key, equals, _ in pairs:
+        if not equals:
+            raise UsageError(f"--kind {key}: with several kinds write --kind COLUMN=KIND each time")
+    return {key: value for key, _, value in pairs}
+
+
+def _split(text: str) -> list[float]:
+    try:
+        shares = [float(part) for part in text.split("/")]
+        total = sum(shares)
+        if len(shares) != 3 or min(shares) < 0 or not total > 0:
+            raise ValueError(text)
+    except ValueError:
+        raise UsageError(f"--split {text}: write three shares, such as 80/10/10") from None
+    return [share / total for share in shares]
+
+
+def _seconds(text: str | None) -> float | None:
+    if text is None:
+        return None
+    units = {"s": 1, "m": 60, "h": 3600}
+    number, unit = (text[:-1], text[-1]) if text[-1:] in units else (text, "s")
+    try:
+        return float(number) * units[unit]
+    except ValueError:
+        raise UsageError(f"--time {text}: write seconds, minutes or hours: 90s, 10m, 2h") from None
+
+
+def _verdict(path: Path) -> str:
+    """What a finished run is worth, in lines for a person."""
+    from vaes.disk import read_json
+
+    e = read_json(path / "evaluation.json", f"run '{path}'")
+    lines = [f"on {e['n']} test rows, {e['unit']}:"]
+    if e["elbo"] is None:
+        lines.append(f"  distortion      {e['distortion']:9.3f}   (this model has no density)")
+    else:
+        bits = "" if e["bits_per_dim"] is None else f"   {e['bits_per_dim']:.4f} bits/dim"
+        lines.append(
+            f"  log evidence    {e['log_evidence']:9.3f} ± {e['log_evidence_se']:.3f}{bits}"
+        )
+        lines.append(f"  ELBO            {e['elbo']:9.3f} ± {e['elbo_se']:.3f}")
+        lines.append(f"  distortion      {e['distortion']:9.3f}   rate {e['rate']:.3f}")
+    lines.append(f"  active units    {e['active_units']:9d}   of {e['latent_dim']}")
+    for name, b in e["baselines"].items():
+        lines.append(
+            f"  {name:15} {b['log_evidence']:9.3f} ± {b['log_evidence_se']:.3f}   (baseline)"
+        )
+    return "\n".join([*lines, f"run folder: {path}"])

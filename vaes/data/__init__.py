@@ -1,0 +1,135 @@
+"""From what the user has to rows that a model can learn, and back.
+
+`load` reads anything into a `Source`, `prepare` decides what its columns are, splits and scales it,
+`encode` brings new rows into the same space, `decode` and `write` bring rows back. Everything heavy
+is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vaes.errors import DataError, did_you_mean
+
+if TYPE_CHECKING:
+    from vaes.data.output import write
+    from vaes.data.schema import Prepared, decode, encode, prepare
+    from vaes.data.source import Source
+
+__all__ = ["Prepared", "Source", "decode", "encode", "load", "prepare", "write"]
+
+_HOMES = {
+    "Prepared": "schema",
+    "Source": "source",
+    "decode": "schema",
+    "encode": "schema",
+    "prepare": "schema",
+    "write": "output",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'vaes.data' has no attribute '{name}'")
+    from importlib import import_module
+
+    return getattr(import_module(f"vaes.data.{_HOMES[name]}"), name)
+
+
+def load(
+    data: Any,
+    *,
+    label: Any = None,
+    size: int | tuple[int, int] | None = None,
+    mode: str = "auto",
+    skip_bad: bool = False,
+    drop: tuple[str, ...] | list[str] = (),
+) -> Source:
+    """Raw rows from whatever the user has.
+
+    data: a built-in name, the path of a folder of images or of one image, .npy, .npz, .csv,
+    .csv.gz or .parquet file, an array, a tensor, a frame (pandas, polars, pyarrow), a torch Dataset
+    or DataLoader. label: the name of the label column of a table, or labels (n,) of an array. size:
+    side of images in pixels, or (height, width). mode: "auto", "L", "RGB" or "RGBA". skip_bad:
+    leave out and count images that cannot be read. drop: columns of a table to leave out.
+    Raises DataError in one line for whatever cannot be read.
+    """
+    from vaes.data.source import Source
+
+    if isinstance(data, Source):
+        return data
+    if isinstance(data, (str, os.PathLike)):
+        from vaes.data import builtin
+
+        if isinstance(data, str) and data in builtin.SETS:
+            source = builtin.load(data)
+            if os.path.exists(data):
+                source.notes.append(f"the built-in set '{data}' is meant, not ./{data}")
+            return source
+        return from_path(Path(data), label, size, mode, skip_bad, drop)
+    return _from_object(data, label, drop)
+
+
+def from_path(
+    path: Path, label: Any, size: Any, mode: str, skip_bad: bool, drop: Any, lenient: bool = False
+) -> Source:
+    """The rows of a file or folder; `lenient`: label and drop may name columns that are absent."""
+    from vaes.data import arrays, images, tables
+
+    name = path.name.lower()
+    try:
+        if not path.exists():
+            raise DataError(_unknown(path))
+        if path.is_dir() or name.endswith(images.SUFFIXES):
+            return images.read(path, size=size, mode=mode, skip_bad=skip_bad)
+        if not path.is_file():
+            raise DataError(f"{path} is neither a file nor a folder")
+        if name.endswith(".npy"):
+            return arrays.read_npy(path)
+        if name.endswith(".npz"):
+            return arrays.read_npz(path)
+        if name.endswith(tables.SUFFIXES):
+            return tables.read(path, label=label, drop=drop, lenient=lenient)
+    except PermissionError as error:
+        raise DataError(f"{error.filename or path} may not be read: permission denied") from error
+    except OSError as error:
+        reason = error.strerror or arrays.brief(error)
+        raise DataError(f"{path} cannot be read: {reason}") from error
+    known = ", ".join((".npy", ".npz", *tables.SUFFIXES))
+    raise DataError(f"{path.name} is of no known kind: give a folder of images, an image, {known}")
+
+
+def _unknown(path: Path) -> str:
+    from vaes.data import builtin
+
+    hint = did_you_mean(str(path), builtin.SETS)
+    return f"'{path}' is neither a file or folder that exists nor a built-in set; {hint}"
+
+
+def _from_object(data: Any, label: Any, drop: Any) -> Source:
+    import sys
+
+    import numpy as np
+
+    from vaes.data import arrays
+
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        if isinstance(data, torch.Tensor):
+            return arrays.from_tensor(data, label)
+        if isinstance(data, (torch.utils.data.Dataset, torch.utils.data.DataLoader)):
+            return arrays.from_dataset(data)
+    if isinstance(data, np.ndarray):
+        return arrays.from_array(data, label)
+    if isinstance(data, (list, tuple)):
+        try:
+            return arrays.from_array(np.asarray(data), label)
+        except DataError:
+            raise
+        except ValueError as error:
+            raise DataError(f"the list is not a table: {arrays.brief(error)}") from error
+    from vaes.data import tables
+
+    return tables.from_frame(data, label=label, drop=drop)

@@ -1,0 +1,59 @@
+"""evaluation.json: what a trained model is worth on rows that it never saw, beside baselines."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from vaes.batch import Data
+from vaes.evaluate.baselines import independent, ppca
+from vaes.evaluate.likelihood import bound, evidence
+from vaes.model import Model
+
+DRAWS = 1_000  # of the evidence
+BOUND_DRAWS = 64
+
+
+def summary(model: Model, train: Data, test: Data, seed: int = 0, k: int = DRAWS) -> dict[str, Any]:
+    """ELBO, evidence, rate, distortion, active units and baselines on `test`, nats per row.
+
+    Numbers that the model does not have are None: bits per dimension of data that are not
+    discrete, and every bound of a model with `bound = "none"`.
+    """
+    found = bound(model, test, seed=seed, k=BOUND_DRAWS)
+    result: dict[str, Any] = {
+        "n": found.n,
+        "unit": "nats per row, in the units of the data",
+        "elbo": found.elbo,
+        "elbo_se": found.elbo_se,
+        "log_evidence": None,
+        "log_evidence_se": None,
+        "k": None,
+        "ess": None,
+        "rate": found.rate,
+        "distortion": found.distortion,
+        "bits_per_dim": None,
+        "active_units": found.active_units,
+        "latent_dim": model.latent,
+        "bound": model.bound,
+        "evidence_of": model.evidence,
+        "seed": seed,
+        "baselines": {},
+    }
+    if model.bound == "none":
+        return result | {"elbo": None, "elbo_se": None, "rate": None}
+    score = evidence(model, test, k=k, seed=seed)
+    result |= {"log_evidence": score.mean, "log_evidence_se": score.se, "k": score.k}
+    result |= {"ess": score.ess}
+    if model.spec.discrete:
+        result["bits_per_dim"] = -score.mean / (model.spec.size * math.log(2))
+    result["baselines"] = baselines(train, test, model.latent)
+    return result
+
+
+def baselines(train: Data, test: Data, latent: int) -> dict[str, dict[str, Any]]:
+    """What independent entries and probabilistic PCA reach on the same rows, in the same unit."""
+    found = [independent(train, test), ppca(train, test, latent)]
+    return {
+        b.name: {"log_evidence": b.mean, "log_evidence_se": b.se} for b in found if b is not None
+    }

@@ -1,0 +1,95 @@
+"""What of a run is drawn: samples, reconstructions, curves, latent map; rows of a verb.
+
+`vaes.plot` knows how to draw arrays; this file knows which rows of a run they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vaes import data as sources
+from vaes import disk, plot, uses
+from vaes.batch import Data, Spec
+from vaes.data import Prepared
+from vaes.model import Model
+from vaes.run import Run
+
+SIDE = 10  # of the grid of samples
+PAIRS = 12  # reconstructions shown
+DRAWS = 10_000  # of the prior, for its mean and covariance
+ROWS = 2_000  # for marginals and the latent map
+
+
+def draw_pictures(run: Run, model: Model, prepared: Prepared) -> None:
+    """samples.png, reconstructions.png, curves.png and latent.png of a run."""
+
+    def decode(x: Tensor) -> np.ndarray:
+        return sources.decode(prepared.schema, model.spec, x)
+
+    test = prepared.test.part(torch.arange(min(ROWS, len(prepared.test))))
+    x = test.rows(slice(None)).x
+    seed = run.info["plan"]["seed"]
+    with disk.writing(run.path):
+        _samples(model, x, decode, run.path / "samples.png", seed)
+        _reconstructions(model, test, x, decode, run.path / "reconstructions.png")
+        evaluation = disk.read_json(run.path / "evaluation.json", f"run '{run.path}'")
+        lines = {k: v["log_evidence"] for k, v in evaluation["baselines"].items()}
+        if run.metrics():
+            plot.curves(run.metrics(), run.path / "curves.png", lines)
+        _latent(model, test, run.path / "latent.png")
+
+
+def _samples(
+    model: Model, x: Tensor, decode: Callable[[Tensor], np.ndarray], path: Path, seed: int
+) -> None:
+    if model.spec.image:
+        drawn, _ = uses.sample(model, SIDE * SIDE, seed=seed, mean=True)
+        show_rows(model.spec, decode, drawn.unflatten(0, (SIDE, SIDE)), path)
+    else:
+        drawn, _ = uses.sample(model, ROWS, seed=seed)
+        plot.marginals(decode(x), decode(drawn), path, names=model.spec.names)
+
+
+def _reconstructions(
+    model: Model, test: Data, x: Tensor, decode: Callable[[Tensor], np.ndarray], path: Path
+) -> None:
+    found = uses.reconstruct(model, test).mean
+    if model.spec.image:
+        plot.reconstructions(decode(x[:PAIRS]), decode(found[:PAIRS]), path, span=span(model.spec))
+    else:
+        plot.agreement(decode(x), decode(found), path, names=model.spec.names)
+
+
+def _latent(model: Model, test: Data, path: Path) -> None:
+    codes = uses.encode(model, test)
+    _, drawn = uses.sample(model, DRAWS, mean=True)
+    plot.latent(
+        codes.mean.numpy(),
+        codes.std.numpy(),
+        path,
+        labels=None if test.y is None else test.y.numpy(),
+        classes=model.spec.classes,
+        prior=(drawn.mean(0).numpy(), torch.cov(drawn.T).view(2 * drawn.shape[1:]).numpy()),
+    )
+
+
+def show_rows(spec: Spec, decode: Callable[[Tensor], np.ndarray], rows: Tensor, path: Path) -> bool:
+    """A grid of rows (down, across, *shape) where they are images; whether one was drawn."""
+    if not spec.image or spec.shape[0] not in (1, 3, 4):
+        return False
+    flat = decode(rows.flatten(0, 1))
+    with disk.writing(path):
+        plot.grid(flat.reshape(*rows.shape[:2], *flat.shape[1:]), path, span=span(spec))
+    return True
+
+
+def span(spec: Spec) -> tuple[float, float] | None:
+    """The values of black and white: the ends of the grid of discrete images."""
+    if not spec.discrete:
+        return None
+    return spec.shift[0], spec.shift[0] + spec.scale[0]

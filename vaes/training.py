@@ -1,0 +1,256 @@
+"""From data to a finished run folder: load, prepare, build, fit, evaluate, draw.
+
+`train` starts a run, `resume` goes on with one; the command and the estimators call these and
+nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from vaes import data as sources
+from vaes import recipes
+from vaes.batch import Spec
+from vaes.data import Prepared
+from vaes.errors import RunError, UsageError, did_you_mean
+from vaes.evaluate.summary import summary
+from vaes.fit import Callback, Loop, Record
+from vaes.model import Model
+from vaes.pictures import draw_pictures
+from vaes.plan import Plan, Settings, plan
+from vaes.run import Run
+
+Report = Callable[[str], None]
+SIGNALS = {"SIGINT": 130, "SIGTERM": 143}
+
+
+class Interrupted(Exception):
+    """Training was asked to end; the state is saved. `code` is the exit status."""
+
+    def __init__(self, name: str, run: Run, step: int, steps: int) -> None:
+        super().__init__(
+            f"stopped by {name} after step {step} of {steps}, state saved; go on with: "
+            f"vaes train --resume {run.path}"
+        )
+        self.code = SIGNALS[name]
+
+
+def train(
+    data: Any,
+    recipe: str = "vae",
+    *,
+    out: str | Path | None = None,
+    reading: dict[str, Any] | None = None,
+    preparing: dict[str, Any] | None = None,
+    encoder: nn.Module | None = None,
+    decoder: nn.Module | None = None,
+    report: Report = lambda line: None,
+    callbacks: Sequence[Callback] = (),
+    **options: Any,
+) -> Run:
+    """Trains `recipe` on `data`, evaluates it on held-out rows and writes a run folder.
+
+    data: whatever `vaes.data.load` takes. reading, preparing: arguments of `vaes.data.load` and
+    `vaes.data.prepare`. encoder, decoder: network bodies of your own. options: of the recipe and of
+    `Settings`, by name. report: gets one line at a time. Returns the finished run.
+    """
+    ours, settings = split_options(recipe, options)
+    source = sources.load(data, **(reading or {}))
+    prepared = sources.prepare(source, seed=settings.seed, **(preparing or {}))
+    for line in prepared.notes:
+        report(line)
+    bodies = {k: v for k, v in (("encoder", encoder), ("decoder", decoder)) if v is not None}
+    model = seeded_build(recipe, prepared.spec, settings.seed, ours | bodies)
+    done = plan(settings, model, len(prepared.train))
+    run = Run.create(
+        out,
+        f"{prepared.schema['name']}-{recipe}",
+        {
+            "recipe": recipe,
+            "options": ours,
+            "custom": sorted(bodies),
+            "spec": prepared.spec.to_json(),
+            "schema": prepared.schema,
+            "plan": done.to_json(),
+            "data": _origin(data, reading, preparing),
+        },
+    )
+    report(described(model, recipe, done))
+    with run.locked():
+        _fit(run, model, prepared, done, None, report, callbacks)
+    return run
+
+
+def resume(
+    path: str | Path,
+    data: Any = None,
+    *,
+    encoder: nn.Module | None = None,
+    decoder: nn.Module | None = None,
+    report: Report = lambda line: None,
+    callbacks: Sequence[Callback] = (),
+) -> Run:
+    """Goes on with a run exactly where its newest state stands; a finished one is left alone.
+
+    data: the rows again, where they did not come from a name or a file.
+    """
+    run = Run(path)
+    with run.locked():
+        if "evaluated" in run.info:
+            report(f"run '{path}' is finished; nothing to do")
+            return run
+        origin = run.info["data"]
+        if data is None and origin["from"] is None:
+            raise UsageError(f"run '{path}' was trained on rows in memory: hand them in as data=")
+        source = sources.load(origin["from"] if data is None else data, **origin["reading"])
+        seed = run.info["plan"]["seed"]
+        prepared = sources.prepare(source, seed=seed, **origin["preparing"])
+        if prepared.fingerprint != run.info["schema"]["fingerprint"]:
+            raise RunError(
+                f"the data of run '{path}' have changed since it began (another fingerprint); "
+                "restore them, or train anew"
+            )
+        run.build(encoder, decoder)  # says what is missing before anything is seeded
+        bodies = {k: v for k, v in (("encoder", encoder), ("decoder", decoder)) if v is not None}
+        model = seeded_build(run.info["recipe"], run.spec, seed, run.info["options"] | bodies)
+        state, done = run.load_state(), Plan(**run.info["plan"])
+        step = state[1]["step"] if state else 0
+        report(f"going on with run '{path}' after step {step} of {done.steps}")
+        _fit(run, model, prepared, done, state, report, callbacks)
+    return run
+
+
+def split_options(recipe: str, options: dict[str, Any]) -> tuple[dict[str, Any], Settings]:
+    """Which options are the recipe's and which are `Settings`; an unknown one is one line."""
+    ours, theirs = recipes.options(recipe), Settings.names()
+    for key in options:
+        if key not in ours and key not in theirs:
+            hint = did_you_mean(key, [*ours, *theirs])
+            raise UsageError(f"recipe '{recipe}' has no option '{key}'; {hint}")
+    settings = Settings(**{k: v for k, v in options.items() if k in theirs})
+    return {k: v for k, v in options.items() if k in ours}, settings
+
+
+def seeded_build(recipe: str, spec: Spec, seed: int, options: dict[str, Any]) -> Model:
+    """The model with its weights drawn from `seed`, the global generator left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return recipes.build(recipe, spec, **options)
+
+
+def described(model: Model, recipe: str, done: Plan) -> str:
+    """One line: what is trained, for how long, on what."""
+    weights = sum(p.numel() for p in model.parameters())
+    how = ", compiled" if done.compile else ""
+    return (
+        f"{recipe}: {weights:,} weights, {model.latent} latent dimensions; {done.steps:,} steps of "
+        f"{done.batch} rows, {done.precision}{how}, {done.threads} thread"
+        f"{'s' if done.threads > 1 else ''}, {done.device}"
+    )
+
+
+def _fit(
+    run: Run,
+    model: Model,
+    prepared: Prepared,
+    done: Plan,
+    state: tuple[dict[str, torch.Tensor], Record] | None,
+    report: Report,
+    callbacks: Sequence[Callback],
+) -> None:
+    if not run.finished:
+        _train(run, model, prepared, done, state, report, callbacks)
+    model = model if model.training is False else run.load(*_bodies(model, run))
+    evaluation = summary(model, prepared.train, prepared.test, seed=done.seed)
+    run.write("evaluation.json", evaluation)
+    draw_pictures(run, model, prepared)
+    run.update(evaluated=True, metrics={k: evaluation[k] for k in ("elbo", "log_evidence")})
+
+
+def _train(
+    run: Run,
+    model: Model,
+    prepared: Prepared,
+    done: Plan,
+    state: tuple[dict[str, torch.Tensor], Record] | None,
+    report: Report,
+    callbacks: Sequence[Callback],
+) -> None:
+    def keep(loop: Loop, record: Record) -> None:
+        if record:
+            run.append(record)
+        if loop.progress.step % done.checkpoint == 0 or loop.stop:
+            run.save_state(*loop.state())
+
+    loop = Loop(model, prepared.train, prepared.valid, done, [keep, *callbacks])
+    if state is not None:
+        loop.restore(*state)
+    with stopping(loop):
+        progress = loop.run()
+    for note in loop.notes:
+        report(note)
+    if progress.stopped:
+        run.save_state(*loop.state())
+        raise Interrupted(progress.stopped, run, progress.step, done.steps)
+    run.update(
+        trained={
+            "steps": progress.step,
+            "best_step": progress.best_step,
+            "seconds": round(progress.seconds, 3),
+            "notes": loop.notes,
+        }
+    )
+    run.save_weights(model)
+
+
+def _bodies(model: Model, run: Run) -> tuple[nn.Module | None, nn.Module | None]:
+    """The user's own bodies out of a model that holds them."""
+    found = []
+    for name in ("encoder", "decoder"):
+        part = getattr(model, name, None)
+        found.append(getattr(part, "body", None) if name in run.info["custom"] else None)
+    return found[0], found[1]
+
+
+def _origin(data: Any, reading: Any, preparing: Any) -> dict[str, Any]:
+    """Where the rows came from, so that a resume finds them: a name, an absolute path or None."""
+    where = None
+    if isinstance(data, (str, os.PathLike)):
+        path = Path(data)
+        where = str(path.resolve()) if path.exists() and str(data) not in _names() else str(data)
+    return {"from": where, "reading": dict(reading or {}), "preparing": dict(preparing or {})}
+
+
+def _names() -> list[str]:
+    from vaes.data import builtin
+
+    return list(builtin.names())
+
+
+@contextmanager
+def stopping(loop: Loop) -> Iterator[None]:
+    """SIGINT and SIGTERM end the loop after the current step; a second one ends at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ask(number: int, frame: Any) -> None:
+        if loop.stop:
+            os._exit(SIGNALS[loop.stop])
+        loop.stop = signal.Signals(number).name
+
+    before = {name: signal.signal(getattr(signal, name), ask) for name in SIGNALS}
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(getattr(signal, name), handler)
