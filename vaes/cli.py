@@ -8,6 +8,7 @@ permission; 130 and 143 signals; a traceback only with --debug.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -234,6 +235,9 @@ def doctor() -> None:
 
 def main() -> None:
     """Entry point: one line and an exit status for every mistake."""
+    # a waiting OpenMP thread spins for milliseconds by default, which makes training 20 times
+    # slower as soon as another process wants the core; read once, when torch is first imported
+    os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     args = sys.argv[1:]
     debug = "--debug" in args
     command = typer.main.get_command(app)

@@ -20,7 +20,7 @@ from vaes.model import Model
 from vaes.run import Run
 
 SIDE = 10  # of the grid of samples
-PAIRS = 12  # reconstructions shown
+PAIRS = 10  # reconstructions shown
 DRAWS = 10_000  # of the prior, for its mean and covariance
 ROWS = 2_000  # for marginals and the latent map
 

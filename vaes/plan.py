@@ -22,6 +22,7 @@ from torch import nn
 from vaes.errors import UsageError
 from vaes.model import Model
 
+ONE_THREAD = 40_000  # rows of a batch times the widest layer, below which one thread is enough
 COMPILE_FROM = 10_000  # steps that repay the seconds of compilation
 
 
@@ -185,9 +186,10 @@ def widest(model: nn.Module) -> int:
 
 
 def _threads(model: Model, batch: int) -> int:
-    # measured: batch 64 on a 256-wide net is as fast on one thread, and far faster under contention
+    # measured: batch 128 on a 256-wide net is as fast on one thread as on two, and many times
+    # faster as soon as another process wants a core; 784-400 gains half again from the second
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return 1 if batch * widest(model) < 20_000 else min(cores or 1, torch.get_num_threads())
+    return 1 if batch * widest(model) < ONE_THREAD else min(cores or 1, torch.get_num_threads())
 
 
 def _compiles(choice: str, steps: int, model: Model) -> bool:

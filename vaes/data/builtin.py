@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import http.client
 import os
 import tempfile
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,6 +93,8 @@ def download(
 
     It appears under its name only when it is whole. Raises DataError saying what was tried.
     """
+    from http.client import HTTPException
+
     tried = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -109,7 +109,7 @@ def download(
                 raise ValueError("its sha256 is wrong")
             os.replace(part, folder / file)
             return folder / file
-        except (OSError, ValueError, http.client.HTTPException) as error:
+        except (OSError, ValueError, HTTPException) as error:
             tried.append(f"{home} ({' '.join(str(error).split())[:80]})")
         finally:
             Path(part).unlink(missing_ok=True)
@@ -121,7 +121,9 @@ def download(
 
 def _copy(url: str, out: Any, timeout: float) -> None:
     """Write what is found at `url`; ValueError where it would fill the disk."""
-    with urllib.request.urlopen(url, timeout=timeout) as answer:
+    from urllib.request import urlopen
+
+    with urlopen(url, timeout=timeout) as answer:
         size = int(answer.headers.get("Content-Length") or 0)
         while size <= MOST_BYTES and (part := answer.read(2**16)):
             out.write(part)

@@ -6,25 +6,19 @@ decoded), then each image is decoded straight into the one array that holds them
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
 
-from vaes.data.arrays import brief, stem
+from vaes.data.arrays import stem
+from vaes.data.pixels import MOST_PIXELS, decode, read_header
 from vaes.data.source import Source, check_memory, only_names
 from vaes.errors import DataError, UsageError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
-# Pillow also knows formats that run other programs (EPS); only these are ever tried.
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 MODES = {"L": 1, "RGB": 3, "RGBA": 4}
-MOST_PIXELS = 64_000_000
 # Images of one common size keep it up to this side; others are brought to SIDE.
 COMMON, SIDE = 128, 64
 PARTS = {"train": "train", "valid": "valid", "val": "valid", "test": "test"}
@@ -37,15 +31,6 @@ class Found:
     path: Path
     label: int = -1
     part: str = ""
-
-
-@dataclass(frozen=True)
-class Header:
-    """What the first bytes of an image tell: upright (height, width), grey or not, animated."""
-
-    size: tuple[int, int]
-    grey: bool
-    animated: bool
 
 
 def read(
@@ -210,76 +195,3 @@ def _choose_size(
     smallest, largest = min(sizes), max(sizes)
     seen = f"{smallest[0]} x {smallest[1]}" + ("" if common else f" to {largest[0]} x {largest[1]}")
     return height, width, f"scaled from {seen} to cover the size, cropped at the centre"
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
-    """An image, its header read; every way in which files are broken becomes one DataError."""
-    try:
-        with warnings.catch_warnings():
-            # Pillow warns about large sizes and broken metadata; our own limit decides.
-            warnings.simplefilter("ignore")
-            # A stream, not a name: Pillow maps named raw TIFFs and then gets turned ones wrong.
-            with path.open("rb") as stream, Image.open(stream, formats=FORMATS) as image:
-                yield image
-    except (DataError, PermissionError):
-        raise
-    except Image.UnidentifiedImageError as error:
-        raise DataError(f"{path} is not an image that can be read") from error
-    except Image.DecompressionBombError as error:
-        raise DataError(f"{path} is too large to decode: {brief(error)}") from error
-    except Exception as error:  # broken files raise nearly anything inside the decoders
-        raise DataError(f"{path} is broken: {brief(error)}") from error
-
-
-def read_header(path: Path, most_pixels: int = MOST_PIXELS) -> Header:
-    """Size and mode of an image, without decoding it; DataError beyond `most_pixels`."""
-    with _opened(path) as image:
-        width, height = image.size
-        if width * height > most_pixels:
-            raise DataError(
-                f"{path} has {width} x {height} pixels, more than {most_pixels / 1e6:g} million"
-            )
-        if _sideways(image):
-            width, height = height, width
-        grey = image.mode in ("1", "L", "LA", "I") or image.mode.startswith("I;16")
-        return Header((height, width), grey, bool(getattr(image, "is_animated", False)))
-
-
-def _sideways(image: Image.Image) -> bool:
-    """True where the EXIF orientation swaps height and width (TIFF sizes are upright already)."""
-    if image.format == "TIFF" or "exif" not in image.info:
-        return False
-    return image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
-
-
-def decode(path: Path, size: tuple[int, int], mode: str) -> np.ndarray:
-    """One image as uint8 (channels, height, width)."""
-    with _opened(path) as image:
-        height, width = size
-        # JPEG can decode at a half, quarter or eighth: enough pixels stay for scaling down.
-        image.draft(None, (2 * max(size), 2 * max(size)))
-        upright = _eight_bits(ImageOps.exif_transpose(image), path)
-        if upright.size != (width, height):
-            upright = ImageOps.fit(upright, (width, height), Image.Resampling.LANCZOS)
-        if mode != "RGBA" and upright.mode == "RGBA":
-            white = Image.new("RGBA", upright.size, "white")
-            upright = Image.alpha_composite(white, upright)
-        pixels = np.asarray(upright.convert(mode))
-        return pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)
-
-
-def _eight_bits(image: Image.Image, path: Path) -> Image.Image:
-    """The image in mode L, RGB or RGBA: the modes in which Pillow scales well."""
-    if image.mode.startswith("I"):
-        values = np.asarray(image).astype(np.int64)
-        if values.min() < 0 or values.max() > 65535:
-            raise DataError(f"{path} holds values beyond 16 bits; save it with 8 or 16")
-        return Image.fromarray(np.round(values / 257).astype(np.uint8))
-    if image.mode == "F":
-        raise DataError(f"{path} holds floating-point pixels; save it with 8 or 16 bits")
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        return image.convert("RGBA")
-    return (
-        image if image.mode in ("L", "RGB") else image.convert("L" if image.mode == "1" else "RGB")
-    )
