@@ -288,6 +288,8 @@ def _options(pairs: list[str] | None, **named: Any) -> dict[str, Any]:
         key, equals, value = pair.partition("=")
         if not equals or not key:
             raise UsageError(f"--set {pair}: write --set key=value")
+        if key in ("seed", "device", "checkpoint"):
+            raise UsageError(f"--set {pair}: {key} has an option of its own, --{key} {value}")
         if key in found:
             raise UsageError(f"option '{key}' was given twice")
         found[key] = _value(value)

@@ -87,6 +87,7 @@ def new_folder(path: Path | None, numbered: str) -> Path:
                     told = f"{path} exists and is never written over; choose another folder"
                     raise UsageError(told) from None
                 continue
+            sync_folder(candidate.parent)
             return candidate
     raise AssertionError("counting never ends")
 

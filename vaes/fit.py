@@ -33,9 +33,14 @@ Callback = Callable[["Loop", Record], None]
 
 @dataclass
 class Progress:
-    """Where the loop stands: everything beside tensors that an exact resume needs."""
+    """Where the loop stands: everything beside tensors that an exact resume needs.
+
+    step: on the plan's count, where a phase that stopped early has taken its whole share · taken:
+    steps that were in fact taken.
+    """
 
     step: int = 0
+    taken: int = 0
     phase: int = 0
     begun: bool = False
     best: float = -math.inf
@@ -129,13 +134,14 @@ class Loop:
         stream = self.train.stream(plan.batch, plan.seed, p.step, model.whole_epochs)
         model.train()
         clock, rows, logged = time.perf_counter(), 0, p.step
-        while p.step < end:
+        # asked before the step, so that a run resumed from its very last state takes no further one
+        while p.step < end and not self.stop and not self._over(start):
             batch = next(stream)
             step = self._step(phase, batch, start, end)
             with torch.no_grad():
                 model.closed_form(batch, step)
             numbers = self._advance(batch, step, movers)
-            p.step, rows = p.step + 1, rows + len(batch)
+            p.step, p.taken, rows = p.step + 1, p.taken + 1, rows + len(batch)
             if self.average and p.step % Average.EVERY == 0:
                 self.average.update(p.step)
             if p.step % plan.log == 0 or p.step == end or p.step % plan.validate == 0:
@@ -145,8 +151,6 @@ class Loop:
                 self._log(phase, batch, step, numbers, rows / max(elapsed, 1e-9))
                 clock, rows, logged = time.perf_counter(), 0, p.step
             self._call({})
-            if self._over(start) or self.stop:
-                break
         if p.step > logged:
             p.seconds += time.perf_counter() - clock
 
@@ -182,15 +186,15 @@ class Loop:
         """The eager step as one graph; on the first failure back to eager, said once."""
         import torch._dynamo as dynamo
 
-        graph = torch.compile(self._eager, dynamic=False)
+        graph: Callable[..., Tensor] | None = None
 
         def update(*args: Any) -> Tensor:
+            nonlocal graph
             try:
+                graph = graph or torch.compile(self._eager, dynamic=False)
                 with dynamo.config.patch(trace_autograd_ops=True):
                     return graph(*args)
             except Exception as error:
-                if isinstance(error, KeyboardInterrupt):
-                    raise
                 reason = f"{type(error).__name__}: {str(error).splitlines()[0][:120]}"
                 self.notes.append(f"this model does not compile, so it runs eagerly ({reason})")
                 self._update = self._eager

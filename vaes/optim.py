@@ -45,12 +45,13 @@ class Optimizer:
     def __init__(self, model: Model, clip: float | None, precision: str) -> None:
         self.model, self.clip, self.half = model, clip, precision == "bf16"
         self.players = owned(model)
-        device = next(model.parameters()).device
+        like = next(model.parameters())
+        device, self.dtype = like.device, like.dtype
         self.first = {n: [torch.zeros_like(w) for w in p.values()] for n, p in self.players.items()}
         self.second = {
             n: [torch.zeros_like(w) for w in p.values()] for n, p in self.players.items()
         }
-        self.taken = {n: torch.zeros((), device=device) for n in self.players}
+        self.taken = {n: torch.zeros((), dtype=self.dtype, device=device) for n in self.players}
         self.skipped = torch.zeros((), dtype=torch.long, device=device)
         self.streak = torch.zeros((), dtype=torch.long, device=device)
 
@@ -60,6 +61,8 @@ class Optimizer:
         with torch.autocast(device, torch.bfloat16, enabled=self.half):
             losses = self.model.losses(batch, step)
         losses = {name: loss for name, loss in losses.items() if name in movers}
+        if not losses:  # a step of `closed_form` alone
+            return torch.zeros(2, device=batch.x.device)
         found = gradients(losses, self.players)  # all of them, before anyone moves
         with torch.no_grad():
             norms = {
@@ -72,7 +75,8 @@ class Optimizer:
             self.skipped.add_(torch.where(good, 0, 1))
             for name, gs in found.items():
                 self._move(name, gs, norms[name], good, rate)
-            return torch.stack([sum(losses.values()).detach(), sum(norms.values())])
+            totals = [torch.stack([*each.values()]).sum() for each in (losses, norms)]
+            return torch.stack([t.to(totals[0].dtype) for t in totals])
 
     def _move(self, name: str, gs: list[Tensor], norm: Tensor, good: Tensor, rate: Tensor) -> None:
         player, taken = self.model.players[name], self.taken[name]
@@ -81,7 +85,10 @@ class Optimizer:
         # a skipped step keeps the moments (weights 1 and 0) and moves by a rate of 0; its gradient
         # is replaced by zeros first, since 0 * nan is nan
         factor = torch.ones_like(norm) if self.clip is None else (self.clip / norm).clamp(max=1.0)
-        keep_one, keep_two = torch.where(good, one, 1.0), torch.where(good, two, 1.0)
+        # in the weights' own precision: a plain number would make these float32 for float64 weights
+        whole = torch.ones_like(taken)
+        keep_one = torch.where(good, one * whole, whole)
+        keep_two = torch.where(good, two * whole, whole)
         bias_one, bias_two = 1 - one ** taken.clamp(min=1), (1 - two ** taken.clamp(min=1)).sqrt()
         pace = torch.where(good, player.rate * rate, 0.0) / bias_one
         moments = zip(
@@ -125,7 +132,7 @@ class Average:
         keep = min(self.decay, (1 + taken) / (10 + taken)) ** self.EVERY
         ours, theirs = list(self.model.parameters()), list(self.source.parameters())
         if ours:
-            torch._foreach_lerp_(ours, theirs, 1 - keep)
+            torch._foreach_lerp_(ours, theirs, 1 - keep)  # type: ignore
 
     @torch.no_grad()
     def current(self) -> nn.Module:

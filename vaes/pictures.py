@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from vaes import data as sources
-from vaes import disk, plot, uses
+from vaes import disk, plot, tiles, uses
 from vaes.batch import Data, Spec
 from vaes.data import Prepared
 from vaes.model import Model
@@ -47,22 +47,22 @@ def draw_pictures(run: Run, model: Model, prepared: Prepared) -> None:
 def _samples(
     model: Model, x: Tensor, decode: Callable[[Tensor], np.ndarray], path: Path, seed: int
 ) -> None:
-    if model.spec.image:
+    if shown(model.spec):
         drawn, _ = uses.sample(model, SIDE * SIDE, seed=seed, mean=True)
         show_rows(model.spec, decode, drawn.unflatten(0, (SIDE, SIDE)), path)
     else:
         drawn, _ = uses.sample(model, ROWS, seed=seed)
-        plot.marginals(decode(x), decode(drawn), path, names=model.spec.names)
+        plot.marginals(flat(decode(x)), flat(decode(drawn)), path, names=model.spec.names)
 
 
 def _reconstructions(
     model: Model, test: Data, x: Tensor, decode: Callable[[Tensor], np.ndarray], path: Path
 ) -> None:
     found = uses.reconstruct(model, test).mean
-    if model.spec.image:
-        plot.reconstructions(decode(x[:PAIRS]), decode(found[:PAIRS]), path, span=span(model.spec))
+    if shown(model.spec):
+        tiles.reconstructions(decode(x[:PAIRS]), decode(found[:PAIRS]), path, span=span(model.spec))
     else:
-        plot.agreement(decode(x), decode(found), path, names=model.spec.names)
+        plot.agreement(flat(decode(x)), flat(decode(found)), path, names=model.spec.names)
 
 
 def _latent(model: Model, test: Data, path: Path) -> None:
@@ -78,13 +78,18 @@ def _latent(model: Model, test: Data, path: Path) -> None:
     )
 
 
+def shown(spec: Spec) -> bool:
+    """Whether rows can be shown as images."""
+    return spec.image and spec.shape[0] in (1, 3, 4)
+
+
 def show_rows(spec: Spec, decode: Callable[[Tensor], np.ndarray], rows: Tensor, path: Path) -> bool:
     """A grid of rows (down, across, *shape) where they are images; whether one was drawn."""
-    if not spec.image or spec.shape[0] not in (1, 3, 4):
+    if not shown(spec):
         return False
     flat = decode(rows.flatten(0, 1))
     with disk.writing(path):
-        plot.grid(flat.reshape(*rows.shape[:2], *flat.shape[1:]), path, span=span(spec))
+        tiles.grid(flat.reshape(*rows.shape[:2], *flat.shape[1:]), path, span=span(spec))
     return True
 
 
@@ -93,3 +98,8 @@ def span(spec: Spec) -> tuple[float, float] | None:
     if not spec.discrete:
         return None
     return spec.shift[0], spec.shift[0] + spec.scale[0]
+
+
+def flat(rows: np.ndarray) -> np.ndarray:
+    """Rows (n, ...) as (n, entries)."""
+    return rows.reshape(len(rows), -1)

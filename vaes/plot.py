@@ -1,8 +1,7 @@
-"""Pictures from numpy arrays in the user's units; every function writes one PNG.
+"""Charts from numpy arrays in the user's units; every function writes one PNG.
 
-Grids of images are drawn with Pillow alone, pixel for pixel; the rest with matplotlib on a figure
-of its own (no pyplot, no global state). Colours can be told apart by colour-blind readers: the ten
-of Petroff 2021 (arXiv:2107.02270).
+Drawn with matplotlib on a figure of its own (no pyplot, no global state); images are in `tiles`.
+Colours can be told apart by colour-blind readers: the ten of Petroff 2021 (arXiv:2107.02270).
 """
 
 from __future__ import annotations
@@ -13,15 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vaes.errors import UsageError
-
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Path = str | PathLike[str]
-TILE, GAP, LINE = 48, 2, 16  # pixels: least side of a tile, a separator, a line of writing
-COLUMNS = 10  # pairs beside each other in a picture of reconstructions
-BETWEEN, INK, FAINT, PALE = (190, 190, 190), "#333333", "#8c8c8c", "#d0d0d0"
+INK, FAINT, PALE = "#333333", "#8c8c8c", "#d0d0d0"
 BLUE, ORANGE, RED = "#3f90da", "#ffa90e", "#bd1f01"
 CYCLE = (BLUE, ORANGE, RED, "#832db6", "#94a4a2", "#a96b59", "#e76300", "#b9ac70")
 CYCLE += ("#717581", "#92dadd")
@@ -29,106 +24,6 @@ NAMES = ("data", "model")
 MARKERS = "os^Dv"  # so that a class is told by shape as well as by colour
 MOST_POINTS, MOST_COLUMNS, MOST_VALUES = 2000, 16, 20
 START = 0.1  # of training: its steep first part is left out of the axis limits
-
-
-def grid(
-    images: np.ndarray,
-    path: Path,
-    *,
-    rows: Sequence[str] = (),
-    columns: Sequence[str] = (),
-    span: tuple[float, float] | None = None,
-) -> None:
-    """Images (rows, columns, H, W[, C]) as tiles, enlarged by a whole factor, 2 pixels apart.
-
-    C is 1, 3 or 4. `span`: the values of black and white (None: the least and the largest value
-    there is). `rows`, `columns`: labels.
-    """
-    if images.ndim not in (4, 5) or 0 in images.shape:
-        raise UsageError(f"a grid takes images (rows, columns, H, W[, C]), got {images.shape}")
-    _tiles(_colours(images, span or _span(images)), path, rows, columns)
-
-
-def reconstructions(
-    original: np.ndarray,
-    reconstruction: np.ndarray,
-    path: Path,
-    *,
-    span: tuple[float, float] | None = None,
-) -> None:
-    """Images (n, H, W[, C]) above their reconstructions above the difference of the two.
-
-    The difference is white where they agree, red where the reconstruction is too bright and blue
-    where it is too dark, mean over channels; full colour is the largest difference in the picture.
-    """
-    if original.shape != reconstruction.shape or original.ndim not in (3, 4) or not len(original):
-        raise UsageError(
-            f"images {original.shape} were given with reconstructions {reconstruction.shape}; "
-            "both are (n, H, W[, C])"
-        )
-    pairs = np.stack([original, reconstruction])
-    difference = pairs[1].astype(np.float64) - pairs[0]
-    difference = difference.mean(-1) if original.ndim == 4 else difference
-    difference = np.nan_to_num(difference / max(float(np.nanmax(np.abs(difference))), 1e-12))
-    full = np.where(difference[..., None] > 0, (189, 31, 1), (20, 95, 180))
-    tinted = np.rint(255 + np.abs(difference)[..., None] * (full - 255.0)).astype(np.uint8)
-    kinds = np.stack([*_colours(pairs, span or _span(original)), tinted])
-    count = min(COLUMNS, len(original))
-    blocks = -(-len(original) // count)
-    room = np.full((3, blocks * count, *kinds.shape[2:]), 255, np.uint8)
-    room[:, : len(original)] = kinds
-    tiles = room.reshape(3, blocks, count, *kinds.shape[2:]).swapaxes(0, 1)
-    _tiles(tiles.reshape(3 * blocks, *tiles.shape[2:]), path, (*NAMES, "error") * blocks)
-
-
-def _span(images: np.ndarray) -> tuple[float, float]:
-    """The least and the largest value there is."""
-    finite = images[np.isfinite(images)]
-    return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
-
-
-def _colours(images: np.ndarray, span: tuple[float, float]) -> np.ndarray:
-    """Images (rows, columns, H, W[, C]) as uint8 (..., 3); what is transparent shows white."""
-    low, high = span
-    unit = (np.nan_to_num(images.astype(np.float64), nan=low) - low) / max(high - low, 1e-12)
-    unit = np.clip(unit if images.ndim == 5 else unit[..., None], 0, 1)
-    channels = unit.shape[-1]
-    if channels not in (1, 3, 4):
-        raise UsageError(f"images with {channels} channels cannot be shown; 1, 3 or 4 can")
-    if channels == 4:
-        unit = unit[..., :3] * unit[..., 3:] + 1 - unit[..., 3:]
-    return np.rint(255 * np.broadcast_to(unit, (*unit.shape[:-1], 3))).astype(np.uint8)
-
-
-def _tiles(
-    tiles: np.ndarray, path: Path, rows: Sequence[str] = (), columns: Sequence[str] = ()
-) -> None:
-    """Tiles uint8 (rows, columns, H, W, 3) with separators around each, labels left and above."""
-    from PIL import Image, ImageDraw, ImageFont
-
-    down, across, height, width = tiles.shape[:4]
-    factor = max(1, -(-TILE // min(height, width)))
-    tiles = tiles.repeat(factor, 2).repeat(factor, 3)
-    height, width = height * factor, width * factor
-    font = ImageFont.load_default(size=12)
-    left = max((int(font.getlength(name)) + 8 for name in rows), default=0)
-    top = LINE if columns else 0
-    size = (left + across * (width + GAP) + GAP, top + down * (height + GAP) + GAP)
-    sheet = np.full((size[1], size[0], 3), 255, np.uint8)
-    sheet[top:, left:] = BETWEEN
-    for i in range(down):
-        for j in range(across):
-            y, x = top + GAP + i * (height + GAP), left + GAP + j * (width + GAP)
-            sheet[y : y + height, x : x + width] = tiles[i, j]
-    picture = Image.fromarray(sheet)
-    pen = ImageDraw.Draw(picture)
-    for i, name in enumerate(rows[:down]):
-        middle = top + GAP + i * (height + GAP) + height // 2
-        pen.text((left - 4, middle), name, fill=INK, font=font, anchor="rm")
-    for j, name in enumerate(columns[:across]):
-        middle = left + GAP + j * (width + GAP) + width // 2
-        pen.text((middle, top // 2 + 1), name, fill=INK, font=font, anchor="mm")
-    picture.save(path, format="PNG")
 
 
 def curves(
@@ -217,9 +112,9 @@ def latent(
     covariance (d, d) (None: standard normal). At most 2,000 rows, evenly spaced. labels (n,):
     codes into `classes`, -1 = unknown.
     """
-    every = max(1, -(-len(mean) // MOST_POINTS))
-    mean, std = mean[::every], std[::every]
-    codes = np.zeros(len(mean), int) if labels is None else np.asarray(labels)[::every]
+    keep = _spread(len(mean))
+    mean, std = mean[keep], std[keep]
+    codes = np.zeros(len(mean), int) if labels is None else np.asarray(labels)[keep]
     axis, names = _plane(mean)
     points = mean @ axis
     if mean.shape[1] == 1:
@@ -333,8 +228,8 @@ def agreement(
             axes.scatter(place[:, 0], place[:, 1], s=area, c=BLUE, alpha=0.7, linewidths=0)
             told = f"equal: {100 * np.mean(x == np.rint(y)):.0f} %"
         else:
-            every = max(1, -(-len(x) // MOST_POINTS))
-            axes.scatter(x[::every], y[::every], s=8, c=BLUE, alpha=0.4, linewidths=0)
+            keep = _spread(len(x))
+            axes.scatter(x[keep], y[keep], s=8, c=BLUE, alpha=0.4, linewidths=0)
             told = f"RMSE {np.sqrt(np.mean((x - y) ** 2)):.3g}"
         axes.axline((x[0], x[0]), slope=1, color=FAINT, lw=1, ls="--", zorder=0)
         axes.margins(0.12)
@@ -348,6 +243,11 @@ def _edges(x: np.ndarray) -> np.ndarray:
     """Forty bins over the range of x and a tenth beyond."""
     room = 0.1 * (x.max() - x.min()) or 0.5
     return np.linspace(x.min() - room, x.max() + room, 41)
+
+
+def _spread(count: int) -> np.ndarray:
+    """At most 2,000 of `count` places, evenly spaced."""
+    return np.linspace(0, count - 1, min(count, MOST_POINTS)).astype(int)
 
 
 def _short(name: str) -> str:

@@ -9,6 +9,7 @@ written over.
 from __future__ import annotations
 
 import json
+import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1  # of run.json; a reader refuses newer ones
 KEPT = 2  # saved states
+FIELDS = ("recipe", "options", "spec", "schema", "plan", "data")  # of run.json, in every run
 METRICS = "metrics.jsonl"
 
 
@@ -37,13 +39,16 @@ class Run:
         if not self.path.is_dir():
             raise RunError(f"'{path}' is no run folder: there is no such folder; train one first")
         self.info: dict[str, Any] = disk.read_json(self.path / "run.json", f"run '{path}'")
-        if not isinstance(self.info, dict) or "format" not in self.info:
+        version = self.info.get("format") if isinstance(self.info, dict) else None
+        if not isinstance(version, int):
             raise RunError(f"'{path}' is no run folder: its run.json was not written by vaes")
-        if self.info["format"] > FORMAT:
+        if version > FORMAT:
             raise RunError(
-                f"run '{path}' is of format {self.info['format']}, this vaes reads up to {FORMAT}; "
-                "upgrade vaes"
+                f"run '{path}' is of format {version}, this vaes reads up to {FORMAT}; upgrade vaes"
             )
+        for field in FIELDS:
+            if field not in self.info:
+                raise RunError(f"run '{path}' is damaged: run.json lacks '{field}'")
 
     @classmethod
     def create(cls, out: str | Path | None, name: str, info: dict[str, Any]) -> Run:
@@ -118,8 +123,6 @@ class Run:
         with disk.writing(path):
             if path.exists():
                 with open(path, "rb") as file:
-                    import os
-
                     os.fsync(file.fileno())
         contents = safetensors.torch.save(
             {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()},

@@ -6,11 +6,14 @@ nothing else.
 
 from __future__ import annotations
 
+import json
+import numbers
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +44,7 @@ class Interrupted(Exception):
             f"stopped by {name} after step {step} of {steps}, state saved; go on with: "
             f"vaes train --resume {run.path}"
         )
-        self.code = SIGNALS[name]
+        self.code = SIGNALS.get(name, 1)
 
 
 def train(
@@ -64,6 +67,12 @@ def train(
     `Settings`, by name. report: gets one line at a time. Returns the finished run.
     """
     ours, settings = split_options(recipe, options)
+    for key, value in ours.items():
+        if not _plain(value):
+            raise UsageError(
+                f"{key} is a {type(value).__name__}, which a run folder cannot hold; give {key} by "
+                "name, or use vaes.VAE"
+            )
     source = sources.load(data, **(reading or {}))
     prepared = sources.prepare(source, seed=settings.seed, **(preparing or {}))
     for line in prepared.notes:
@@ -101,7 +110,8 @@ def resume(
 ) -> Run:
     """Goes on with a run exactly where its newest state stands; a finished one is left alone.
 
-    data: the rows again, where they did not come from a name or a file.
+    data: the rows again, where they did not come from a name or a file; with labels of their own as
+    vaes.data.load(rows, label=labels).
     """
     run = Run(path)
     with run.locked():
@@ -132,12 +142,40 @@ def resume(
 def split_options(recipe: str, options: dict[str, Any]) -> tuple[dict[str, Any], Settings]:
     """Which options are the recipe's and which are `Settings`; an unknown one is one line."""
     ours, theirs = recipes.options(recipe), Settings.names()
-    for key in options:
+    kinds = {f.name: f.type for f in fields(Settings)} | {k: o.annotation for k, o in ours.items()}
+    for key, value in options.items():
         if key not in ours and key not in theirs:
             hint = did_you_mean(key, [*ours, *theirs])
             raise UsageError(f"recipe '{recipe}' has no option '{key}'; {hint}")
+        _check_kind(key, value, str(kinds[key]))
     settings = Settings(**{k: v for k, v in options.items() if k in theirs})
     return {k: v for k, v in options.items() if k in ours}, settings
+
+
+_KINDS: dict[str, tuple[Any, str]] = {
+    "int": (numbers.Integral, "a whole number"),
+    "float": (numbers.Real, "a number"),
+    "str": (str, "a word"),
+    "bool": (bool, "true or false"),
+    "None": (type(None), "none"),
+    "Sequence[int]": (Sequence, "a list of whole numbers, such as [256,256]"),
+}
+
+
+def _check_kind(key: str, value: Any, annotation: str) -> None:
+    """One line where `value` is none of what `annotation`, such as "int | None", names."""
+    names = annotation.split(" | ")
+    if not all(name in _KINDS for name in names):
+        return  # a Python object: for the recipe to judge
+    for name in names:
+        fits = isinstance(value, _KINDS[name][0]) and isinstance(value, bool) == (name == "bool")
+        if name.startswith("Sequence") and fits:
+            fits = not isinstance(value, str)
+            fits = fits and all(isinstance(v, numbers.Integral) and int(v) > 0 for v in value)
+        if fits:
+            return
+    told = " or ".join(_KINDS[name][1] for name in names)
+    raise UsageError(f"{key}={value} is not possible; {key} takes {told}")
 
 
 def seeded_build(recipe: str, spec: Spec, seed: int, options: dict[str, Any]) -> Model:
@@ -188,7 +226,7 @@ def _train(
     def keep(loop: Loop, record: Record) -> None:
         if record:
             run.append(record)
-        if loop.progress.step % done.checkpoint == 0 or loop.stop:
+        elif loop.progress.step % done.checkpoint == 0 and not loop.stop:
             run.save_state(*loop.state())
 
     loop = Loop(model, prepared.train, prepared.valid, done, [keep, *callbacks])
@@ -203,7 +241,7 @@ def _train(
         raise Interrupted(progress.stopped, run, progress.step, done.steps)
     run.update(
         trained={
-            "steps": progress.step,
+            "steps": progress.taken,
             "best_step": progress.best_step,
             "seconds": round(progress.seconds, 3),
             "notes": loop.notes,
@@ -227,7 +265,18 @@ def _origin(data: Any, reading: Any, preparing: Any) -> dict[str, Any]:
     if isinstance(data, (str, os.PathLike)):
         path = Path(data)
         where = str(path.resolve()) if path.exists() and str(data) not in _names() else str(data)
-    return {"from": where, "reading": dict(reading or {}), "preparing": dict(preparing or {})}
+    # of rows in memory, labels come along as an array: both are handed in again on resume
+    reading = {k: v for k, v in (reading or {}).items() if where is not None or _plain(v)}
+    return {"from": where, "reading": reading, "preparing": dict(preparing or {})}
+
+
+def _plain(value: Any) -> bool:
+    """Whether JSON can hold it."""
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _names() -> list[str]:
@@ -245,7 +294,7 @@ def stopping(loop: Loop) -> Iterator[None]:
 
     def ask(number: int, frame: Any) -> None:
         if loop.stop:
-            os._exit(SIGNALS[loop.stop])
+            os._exit(SIGNALS[signal.Signals(number).name])
         loop.stop = signal.Signals(number).name
 
     before = {name: signal.signal(getattr(signal, name), ask) for name in SIGNALS}

@@ -8,9 +8,9 @@ import argparse
 import json
 import time
 
+import cases
 import torch
 
-import cases
 from vaes import recipes
 from vaes.batch import Data, Spec
 from vaes.fit import Loop
@@ -81,12 +81,11 @@ def by_loop(loop, data, warm, seconds):
 def by_hand(loop, data, warm, seconds):
     """The same step from a bare loop: no log, no validation, no callbacks."""
     torch.set_num_threads(loop.plan.threads)
-    rate, step, start, batch = torch.tensor(1e-3), 0, 0.0, None
+    rate, start = torch.tensor(1e-3), 0.0
     loop.model.train()
-    for batch in data.stream(loop.plan.batch, 0):
+    for step, batch in enumerate(data.stream(loop.plan.batch, 0), 1):
         where = Step.at(loop.model, batch, step, total=10**7)
         numbers = loop._update(batch, where, rate, ("model",))
-        step += 1
         if step == warm:
             start = time.perf_counter()
         spent = time.perf_counter() - start

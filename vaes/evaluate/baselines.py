@@ -157,7 +157,7 @@ def _histograms(train: Data, levels: Tensor, offset: Tensor) -> Tensor:
     total = torch.zeros(len(levels), dtype=torch.float64, device=levels.device)
     total.index_add_(0, owner, counts[:-1])
     table = torch.zeros_like(counts)
-    table[:-1] = ((counts[:-1] + 1 / levels[owner]) / (total[owner] + 1)).log()
+    table[:-1] = ((counts[:-1] + 1 / levels.double()[owner]) / (total[owner] + 1)).log()
     return table
 
 

@@ -7,16 +7,19 @@ neither on its neighbours nor on how rows are split into batches. Nats per row i
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.distributions import kl_divergence
 
 from vaes.batch import Batch, Data, generator
 from vaes.errors import UsageError
 from vaes.model import Model
-from vaes.objective import log_weight, terms
+from vaes.objective import closed_kl, draw, terms
 from vaes.plan import widest
 
 ENTRIES = 2_000_000  # numbers that the widest tensor of one chunk may hold
@@ -38,11 +41,11 @@ class Bound:
 
 @dataclass(frozen=True)
 class Evidence:
-    """log p(x) by importance sampling with k draws of q(z|x).
+    """log p(x) by importance sampling with k draws of q(z|x), and the ELBO of the same draws.
 
     per_row (n,) · se: standard error of the mean, from the spread over rows and the Monte Carlo
     error of the shared draws together · se_draws: the second alone, from blocks of k · ess: median
-    effective sample size, (sum w)^2 / sum w^2, of k.
+    effective sample size, (sum w)^2 / sum w^2, of k · elbo, elbo_se: likewise.
     """
 
     n: int
@@ -52,6 +55,8 @@ class Evidence:
     ess: float
     k: int
     per_row: Tensor
+    elbo: float
+    elbo_se: float
 
 
 def shared_noise(model: Model, k: int, seed: int, like: Tensor, block: int = 0) -> Tensor:
@@ -117,10 +122,19 @@ def evidence(model: Model, data: Data, k: int = 1000, seed: int = 0) -> Evidence
     at_once = max(1, min(500, ENTRIES // width // min(k, 4)))
     parts = [_rows(model, batch, k, seed, width) for batch in data.batches(at_once)]
     model.train(was)
-    log_blocks = torch.cat([p[0] for p in parts], 1)
-    total, squares = log_blocks.logsumexp(0), torch.cat([p[1] for p in parts])
-    per_row = total - math.log(k)
-    se_draws = _jackknife(log_blocks, torch.tensor(parts[0][2], dtype=torch.float64))
+    log_sums = torch.cat([p.log_sums for p in parts], 1)
+    sizes = torch.tensor(parts[0].sizes, dtype=torch.float64)
+    total, squares = log_sums.logsumexp(0), torch.cat([p.log_squares for p in parts])
+    per_row, elbos = total - math.log(k), torch.cat([p.elbos for p in parts], 1)
+    elbo = (elbos * sizes.to(elbos.device)[:, None]).sum(0) / k
+    se_draws = _jackknife(
+        lambda keep: log_sums[keep].logsumexp(0).mean().item() - math.log(sizes[keep].sum()),
+        len(sizes),
+    )
+    elbo_draws = _jackknife(
+        lambda keep: (elbos.mean(1).cpu() * sizes)[keep].sum().item() / sizes[keep].sum().item(),
+        len(sizes),
+    )
     return Evidence(
         n=len(per_row),
         mean=per_row.mean().item(),
@@ -129,35 +143,48 @@ def evidence(model: Model, data: Data, k: int = 1000, seed: int = 0) -> Evidence
         ess=(2 * total - squares).exp().median().item(),
         k=k,
         per_row=per_row,
+        elbo=elbo.mean().item(),
+        elbo_se=math.hypot(_se(elbo), elbo_draws),
     )
 
 
-def _rows(
-    model: Model, batch: Batch, k: int, seed: int, width: int
-) -> tuple[Tensor, Tensor, list[int]]:
-    """Per block of draws the log-sum of the weights (blocks, n); of squares (n,); block sizes."""
-    q = model.posterior(batch)
+class _Blocks(NamedTuple):
+    """Sums over blocks of draws: of weights, log (blocks, n); of their squares, log (n,); the ELBO
+    of each block (blocks, n); the blocks' sizes."""
+
+    log_sums: Tensor
+    log_squares: Tensor
+    elbos: Tensor
+    sizes: list[int]
+
+
+def _rows(model: Model, batch: Batch, k: int, seed: int, width: int) -> _Blocks:
+    q, p = model.posterior(batch), model.prior(batch)
+    # an exact posterior has constant log-weights: their mean is the ELBO without error; else the
+    # closed KL leaves only the distortion to the draws
+    rate = kl_divergence(q, p).double() if model.bound != "exact" and closed_kl(q, p) else None
     edges = [round(i * k / min(BLOCKS, k)) for i in range(min(BLOCKS, k) + 1)]
     sizes = [b - a for a, b in pairwise(edges)]
     chunk = max(1, ENTRIES // (len(batch) * width))
-    sums, squares = [], []
+    sums, squares, elbos = [], [], []
     for block, size in enumerate(sizes):
-        noise = shared_noise(model, size, seed, batch.x, block).split(chunk)
-        log_w = torch.cat([log_weight(model, batch, noise=part, q=q).double() for part in noise])
-        sums.append(log_w.logsumexp(0))
-        squares.append((2 * log_w).logsumexp(0))
-    return torch.stack(sums), torch.stack(squares).logsumexp(0), sizes
+        log_w, distortion = [], 0.0
+        for noise in shared_noise(model, size, seed, batch.x, block).split(chunk):
+            drawn = draw(model, batch, noise, q)
+            log_w.append(drawn.log_weight.double())
+            distortion = distortion - drawn.log_likelihood.double().sum(0)
+        weights = torch.cat(log_w)
+        sums.append(weights.logsumexp(0))
+        squares.append((2 * weights).logsumexp(0))
+        elbos.append(weights.mean(0) if rate is None else -distortion / size - rate)
+    return _Blocks(torch.stack(sums), torch.stack(squares).logsumexp(0), torch.stack(elbos), sizes)
 
 
-def _jackknife(log_blocks: Tensor, sizes: Tensor) -> float:
-    """Monte Carlo error of the mean over rows: leave one block of draws out at a time."""
-    blocks = len(sizes)
+def _jackknife(statistic: Callable[[list[int]], float], blocks: int) -> float:
+    """Monte Carlo error of a statistic: leave one block of draws out at a time."""
     if blocks < 2:
         return 0.0
-    left = []
-    for out in range(blocks):
-        keep = [i for i in range(blocks) if i != out]
-        left.append(log_blocks[keep].logsumexp(0).mean().item() - math.log(sizes[keep].sum()))
+    left = [statistic([i for i in range(blocks) if i != out]) for out in range(blocks)]
     values = torch.tensor(left, dtype=torch.float64)
     return math.sqrt((blocks - 1) / blocks * (values - values.mean()).square().sum().item())
 
