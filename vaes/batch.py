@@ -144,7 +144,8 @@ class Batch:
 
     def _map(self, f: Any) -> Batch:
         fields: dict[str, Any] = {k: getattr(self, k) for k in self.__annotations__}
-        return Batch(**{k: None if t is None else f(t) for k, t in fields.items()})
+        mapped: dict[str, Any] = {k: None if t is None else f(t) for k, t in fields.items()}
+        return Batch(**mapped)
 
 
 @dataclass(frozen=True)
@@ -189,7 +190,7 @@ class Data:
             x = x.float()
             if self.spec.kinds[0] != "category" and self.spec.levels[0] > 2:
                 x = x / (self.spec.levels[0] - 1)
-        fields = {k: getattr(self, k) for k in ("y", "c", "group", "mask", "index")}
+        fields: dict[str, Any] = {k: getattr(self, k) for k in ("y", "c", "group", "mask", "index")}
         return Batch(x=x, **{k: None if t is None else t[rows] for k, t in fields.items()})
 
     def batches(self, size: int) -> Iterator[Batch]:

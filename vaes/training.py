@@ -189,9 +189,11 @@ def described(model: Model, recipe: str, done: Plan) -> str:
     """One line: what is trained, for how long, on what."""
     weights = sum(p.numel() for p in model.parameters())
     how = ", compiled" if done.compile else ""
+    moves = any(phase.share for phase in model.phases)
+    length = f"{done.steps:,} steps of {done.batch} rows" if moves else "solved in closed form"
     return (
-        f"{recipe}: {weights:,} weights, {model.latent} latent dimensions; {done.steps:,} steps of "
-        f"{done.batch} rows, {done.precision}{how}, {done.threads} thread"
+        f"{recipe}: {weights:,} weights, {model.latent} latent dimensions; {length}, "
+        f"{done.precision}{how}, {done.threads} thread"
         f"{'s' if done.threads > 1 else ''}, {done.device}"
     )
 
