@@ -182,7 +182,12 @@ class Data:
 
     def rows(self, rows: Tensor | slice, draw: torch.Generator | None = None) -> Batch:
         """The rows numbered by `rows` as a batch in model space."""
-        x = self.x[rows]
+
+        def take(t: Tensor) -> Tensor:
+            # index_select copies whole rows; indexing by a tensor takes 10 times as long
+            return t[rows] if isinstance(rows, slice) else t.index_select(0, rows)
+
+        x = take(self.x)
         if self.binarize == "dynamic":
             draw = draw or generator("binarize", 0, device=x.device)
             x = (torch.rand(x.shape, generator=draw, device=x.device) * 255 < x).float()
@@ -191,7 +196,7 @@ class Data:
             if self.spec.kinds[0] != "category" and self.spec.levels[0] > 2:
                 x = x / (self.spec.levels[0] - 1)
         fields: dict[str, Any] = {k: getattr(self, k) for k in ("y", "c", "group", "mask", "index")}
-        return Batch(x=x, **{k: None if t is None else t[rows] for k, t in fields.items()})
+        return Batch(x=x, **{k: None if t is None else take(t) for k, t in fields.items()})
 
     def batches(self, size: int) -> Iterator[Batch]:
         """Every row once, in order. Dynamic binarisation is drawn once for all passes."""

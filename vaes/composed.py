@@ -34,8 +34,8 @@ class Inputs(nn.Module):
         self.missing = spec.missing
         self.levels: list[int] | None = None
         if "category" in spec.kinds:
-            if spec.image:
-                raise UsageError("kind 'category' is for columns of flat rows, not for images")
+            if len(spec.shape) != 1:
+                raise UsageError("kind 'category' is for columns of flat rows")
             self.levels = [n if kind == "category" else 0 for kind, n in spec.column_kinds()]
         first = sum(n or 1 for n in self.levels) if self.levels else spec.shape[0]
         channels = first + (spec.shape[0] if spec.missing else 0)

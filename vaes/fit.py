@@ -174,8 +174,12 @@ class Loop:
         if self.optimizer is None:
             return None
         rate = torch.tensor(self.plan.rate(self.progress.step), device=batch.x.device)
-        # a user's dropout draws from the global generator: seeded per step, put back after the run
-        torch.manual_seed(self.plan.seed * 1_000_003 + self.progress.step)
+        # a user's dropout draws from the global generator: seeded per step, put back after the run;
+        # `torch.manual_seed` would seek out every device there is, a tenth of a millisecond a step
+        seed = self.plan.seed * 1_000_003 + self.progress.step
+        torch.default_generator.manual_seed(seed)
+        if batch.x.is_cuda:
+            torch.cuda.manual_seed(seed)
         return self._update(batch, replace(step, last_of_epoch=False), rate, movers)
 
     def _eager(self, batch: Batch, step: Step, rate: Tensor, movers: tuple[str, ...]) -> Tensor:

@@ -1,0 +1,274 @@
+"""Claims that hold for every recipe, run over the folder and over rows of six kinds."""
+
+import copy
+import inspect
+import math
+from functools import cache
+
+import pytest
+import safetensors.torch
+import torch
+from torch import Tensor
+from torch.distributions import Independent, Normal, kl_divergence
+
+from tests.fixtures import gradients, step_of, train
+from vaes.batch import Batch, Data, Spec
+from vaes.errors import UsageError
+from vaes.model import Model, Step, owned
+from vaes.objective import log_likelihood, log_weight
+from vaes.recipes import build, names, options, recipe, summary
+
+SPECS = {
+    "real": Spec((6,), shift=(1.0,) * 6, scale=(1.0, 2.0, 0.5, 3.0, 1.0, 10.0)),
+    "gaps": Spec((6,), missing=True),
+    "holes": Spec((4,), ("real", "binary", "category", "pixel"), (0, 2, 3, 5), missing=True),
+    "binary": Spec((16,), ("binary",), (2,)),
+    "pixel": Spec((1, 4, 4), ("pixel",), (5,)),
+    "mixed": Spec(
+        (4,), ("real", "binary", "category", "pixel"), (0, 2, 3, 5), scale=(2.0, 1.0, 1.0, 1.0)
+    ),
+}
+SMALL = {"latent": 2, "hidden": (16,)}
+over_specs = pytest.mark.parametrize("rows", SPECS)
+over_recipes = pytest.mark.parametrize("name", names())
+
+
+def draw(*key: int) -> torch.Generator:
+    return torch.Generator().manual_seed(hash(key) % 2**31)
+
+
+@cache
+def data(rows: str) -> Data:
+    """64 rows that two hidden numbers explain in part, float64."""
+    spec, hidden = SPECS[rows], torch.randn(64, 2, generator=draw(1), dtype=torch.float64)
+    w = torch.randn(2, spec.size, generator=draw(2), dtype=torch.float64)
+    x = hidden @ w + 0.5 * torch.randn(64, spec.size, generator=draw(3), dtype=torch.float64)
+    for i, (kind, n) in enumerate(spec.column_kinds()):
+        if n:
+            code = (x[:, i].sigmoid() * n).floor().clamp(0, n - 1)
+            x[:, i] = code / (n - 1) if kind != "category" else code
+    x = x.view(64, *spec.shape)
+    mask = torch.rand(x.shape, generator=draw(4)) < 0.7 if spec.missing else None
+    return Data(spec, x if mask is None else x * mask, mask=mask)
+
+
+def batch(rows: str, n: int = 8) -> Batch:
+    return data(rows).rows(slice(0, n))
+
+
+def make(name: str, rows: str, seed: int = 0, **extra) -> Model:
+    """A small model of recipe `name`, float64; skips where the recipe refuses such rows."""
+    torch.manual_seed(seed)
+    known = options(name)
+    try:
+        small = {k: v for k, v in SMALL.items() if k in known}
+        return build(name, SPECS[rows], **small, **extra).double()
+    except UsageError as refusal:
+        pytest.skip(str(refusal))
+
+
+@cache
+def _trained(name: str, rows: str) -> Model:
+    model = make(name, rows)
+    train(model, data(rows), steps=40)
+    return model
+
+
+def trained(name: str, rows: str) -> Model:
+    return copy.deepcopy(_trained(name, rows))
+
+
+def bounded(name: str, rows: str) -> Model:
+    model = trained(name, rows)
+    if model.bound == "none":
+        pytest.skip(f"{name} says that log w bounds nothing")
+    return model
+
+
+def log_weights(model: Model, rows: Batch, k: int, seed: int) -> Tensor:
+    noise = torch.randn(k, len(rows), model.latent, generator=draw(5, seed), dtype=torch.float64)
+    with torch.no_grad():
+        return log_weight(model, rows, noise=noise)
+
+
+def log_mean_exp(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Over the first axis, with its standard error by the delta method."""
+    top = values.max(0).values
+    w = (values - top).exp()
+    return top + w.mean(0).log(), w.std(0) / w.mean(0) / math.sqrt(len(w))
+
+
+@over_recipes
+def test_every_recipe_is_documented_and_takes_some_rows(name):
+    assert len(summary(name)) > 20
+    for option in options(name):
+        assert option in inspect.getdoc(recipe(name).build) or "see `compose`" in inspect.getdoc(
+            recipe(name).build
+        )
+    taken = 0
+    for rows in SPECS:
+        try:
+            make(name, rows)
+            taken += 1
+        except pytest.skip.Exception:
+            continue
+    assert taken
+    with pytest.raises(UsageError, match="no option 'latnet'; did you mean 'latent'"):
+        build(name, SPECS["real"], latnet=3)
+
+
+@over_specs
+@over_recipes
+def test_evidence_from_q_agrees_with_the_prior(name, rows):
+    """log-mean-exp of log w under q, and of log p(x|z) over 40,000 z of the prior: 4 s.e."""
+    model, few = bounded(name, rows), batch(rows)
+    ours, error = log_mean_exp(log_weights(model, few, 4000, seed=0))
+    noise = torch.randn(40_000, 1, model.latent, generator=draw(6), dtype=torch.float64)
+    with torch.no_grad():
+        z = model.prior(few).draw(noise)
+        brute, noisy = log_mean_exp(log_likelihood(model, z, few))
+    assert ((ours - brute).abs() <= 4 * torch.hypot(error, noisy) + 1e-9).all()
+
+
+@over_specs
+@over_recipes
+def test_bounds_rise_with_the_draws(name, rows):
+    """ELBO <= IWAE_5 <= IWAE_400, each from draws of its own."""
+    model, few = bounded(name, rows), batch(rows)
+    means, errors = [], []
+    for k in (1, 5, 400):
+        log_w = log_weights(model, few, 4000, seed=k).view(k, -1, len(few))
+        bounds = (log_w.logsumexp(0) - math.log(k)).mean(1)
+        means.append(bounds.mean().item())
+        errors.append(bounds.std().item() / math.sqrt(len(bounds)))
+    for i in (0, 1):
+        assert means[i] <= means[i + 1] + 4 * math.hypot(errors[i], errors[i + 1]) + 1e-9
+    if model.bound == "exact":
+        log_w = log_weights(model, few, 50, seed=1)
+        assert (log_w - log_w[:1]).abs().max() < 1e-8
+
+
+@over_specs
+@over_recipes
+def test_every_parameter_gets_a_gradient_from_its_owner(name, rows):
+    """And has exactly one owner; phases together reach all players."""
+    model, all_rows = make(name, rows), data(rows)
+    mine = owned(model)
+    assert sorted(n for part in mine.values() for n in part) == sorted(
+        n for n, _ in model.named_parameters()
+    )
+    reached: set[str] = set()
+    few = all_rows.rows(slice(None))
+    for phase in model.phases:
+        with torch.no_grad():
+            model.begin(phase.name, all_rows)
+        step = Step.at(model, few, 1, total=1, phase=phase.name, last_of_epoch=True)
+        for player, loss in model.losses(few, step).items():
+            assert loss.shape == ()
+            assert loss.isfinite()
+            found = gradients(loss, mine[player])
+            reached |= {n for n, g in found.items() if g is not None and g.any()}
+            assert all(g.isfinite().all() for g in found.values() if g is not None)
+    assert reached == {n for part in mine.values() for n in part}
+
+
+@over_specs
+@over_recipes
+def test_prior_and_likelihood_never_read_x(name, rows):
+    model, few = trained(name, rows), batch(rows)
+    blind = Batch(**{**vars(few), "x": torch.full_like(few.x, torch.nan)})
+    z = torch.randn(3, 8, model.latent, generator=draw(7), dtype=torch.float64)
+    noise = torch.randn(3, 8, model.latent, generator=draw(8), dtype=torch.float64)
+    with torch.no_grad():
+        seen, unseen = (model.likelihood(z, b).terms(few.x, few.mask) for b in (few, blind))
+        assert torch.equal(seen, unseen)
+        assert torch.equal(model.prior(few).draw(noise), model.prior(blind).draw(noise))
+
+
+@over_specs
+@over_recipes
+def test_rows_do_not_know_their_neighbours(name, rows):
+    model, few = trained(name, rows).eval(), batch(rows)
+    noise = torch.randn(3, 8, model.latent, generator=draw(9), dtype=torch.float64)
+    with torch.no_grad():
+        q = model.posterior(few).mean
+        together = log_likelihood(model, model.posterior(few).draw(noise), few)
+        for i in range(8):
+            own, row = few[i : i + 1], noise[:, i : i + 1]
+            alone = log_likelihood(model, model.posterior(own).draw(row), own)
+            assert torch.allclose(alone[:, 0], together[:, i], atol=1e-9)
+            assert torch.allclose(model.posterior(own).mean[0], q[i], atol=1e-9)
+
+
+def numbers(model: Model) -> dict[str, Tensor]:
+    """Parameters and buffers, those that are not stored too."""
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+@over_specs
+@over_recipes
+def test_a_deep_copy_stands_alone(name, rows):
+    """Training the copy leaves every number of the original as it was, to the bit."""
+    model, few = trained(name, rows), batch(rows)
+    before = {k: v.clone() for k, v in numbers(model).items()}
+    out = log_weights(model, few, 3, seed=0)
+    other = copy.deepcopy(model)
+    assert torch.equal(log_weights(other, few, 3, seed=0), out)
+    shifted = data(rows).part(torch.arange(32))
+    train(other, shifted, steps=3)
+    assert all(torch.equal(v, before[k]) for k, v in numbers(model).items())
+    assert torch.equal(log_weights(model, few, 3, seed=0), out)
+    assert any(not torch.equal(v, before[k]) for k, v in numbers(other).items())
+
+
+@over_specs
+@over_recipes
+def test_weights_come_back_to_the_bit(name, rows):
+    """Through the bytes of a file, into a model of another seed."""
+    model, few = trained(name, rows), batch(rows)
+    stored = safetensors.torch.save(model.state_dict())
+    other = make(name, rows, seed=1)
+    other.load_state_dict(safetensors.torch.load(stored))
+    assert torch.equal(log_weights(other, few, 3, seed=0), log_weights(model, few, 3, seed=0))
+    with torch.no_grad():
+        noise = torch.randn(2, 8, model.latent, generator=draw(3), dtype=torch.float64)
+        assert torch.equal(other.prior(few).draw(noise), model.prior(few).draw(noise))
+
+
+def own_bound(model: Model, few: Batch, noise: Tensor) -> Tensor:
+    """The ELBO written out with torch.distributions: E log p(x|z) - KL(q || N(0, I))."""
+    q = model.posterior(few)
+    normal = Independent(Normal(q.mean, q.stddev), 1)
+    rate = kl_divergence(normal, Independent(Normal(0 * q.mean, 1 + 0 * q.mean), 1))
+    z = q.mean + q.stddev * noise
+    return (log_likelihood(model, z, few) - rate).mean()
+
+
+@over_specs
+def test_losses_are_minus_the_bound(rows):
+    few = batch(rows)
+    noise = torch.randn(6, 8, 2, generator=draw(10), dtype=torch.float64)
+    for name, extra in (("vae", {}), ("beta_vae", {"beta": 1.0})):
+        model = make(name, rows, **extra)
+        loss = model.losses(few, step_of(noise))["model"]
+        assert loss.item() == pytest.approx(-own_bound(model, few, noise).item(), abs=1e-9)
+        # before the warm-up only the distortion counts
+        start = model.losses(few, step_of(noise, fraction=0.0))["model"]
+        free = -log_likelihood(model, model.posterior(few).draw(noise), few).mean()
+        assert start.item() == pytest.approx(free.item(), abs=1e-9)
+    model = make("full_covariance", rows)
+    q = model.posterior(few)
+    normal = torch.distributions.MultivariateNormal(q.mean, scale_tril=q.tril)
+    standard = torch.distributions.MultivariateNormal(0 * q.mean, torch.eye(2).double())
+    rate = kl_divergence(normal, standard)
+    bound = (log_likelihood(model, q.draw(noise), few) - rate).mean().item()
+    loss = model.losses(few, step_of(noise))["model"]
+    assert loss.item() == pytest.approx(-bound, abs=1e-9)
+    model = make("iwae", rows)
+    q = model.posterior(few)
+    z = q.mean + q.stddev * noise
+    log_w = log_likelihood(model, z, few) + Normal(0, 1).log_prob(z).sum(-1)
+    log_w = log_w - Normal(q.mean, q.stddev).log_prob(z).sum(-1)
+    bound = log_w.exp().mean(0).log().mean().item()
+    loss = model.losses(few, step_of(noise))["model"]
+    assert loss.item() == pytest.approx(-bound, abs=1e-9)
