@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -75,6 +76,8 @@ def train(
         if resume is not None:
             run = training.resume(resume, report=console.say, callbacks=[progress])
         else:
+            options = _options(set_, epochs=epochs, steps=steps, time=_seconds(time))
+            training.split_options(recipe, options)  # a name that `train` takes is no option
             preparing = {"kind": _kinds(kind), "binarize": binarize, "missing": missing}
             run = training.train(
                 data,
@@ -85,7 +88,7 @@ def train(
                 preparing=_given(**preparing) | {"split": _split(split)},
                 report=console.say,
                 callbacks=[progress],
-                **_options(set_, epochs=epochs, steps=steps, time=_seconds(time)),
+                **options,
                 **{"seed": seed, "device": device, "checkpoint": checkpoint},
             )
     typer.echo(_verdict(run.path))
@@ -238,11 +241,14 @@ def main() -> None:
     # a waiting OpenMP thread spins for milliseconds by default, which makes training 20 times
     # slower as soon as another process wants the core; read once, when torch is first imported
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
-    args = sys.argv[1:]
+    args = sys.argv[1:] or ["--help"]
     debug = "--debug" in args
     command = typer.main.get_command(app)
+    before = signal.signal(signal.SIGTERM, _terminate)
     try:
         status = command.main([a for a in args if a != "--debug"], "vaes", standalone_mode=False)
+        if status == 130:  # typer turns Ctrl-C into this status
+            print("vaes: interrupted", file=sys.stderr)
         sys.exit(status if isinstance(status, int) else 0)
     except (Exception, KeyboardInterrupt) as error:
         if debug:
@@ -251,6 +257,13 @@ def main() -> None:
         if line:
             print(f"vaes: {line}", file=sys.stderr)
         sys.exit(code)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _terminate(number: int, frame: Any) -> None:
+    """SIGTERM unwinds as Ctrl-C does, so that nothing half-written stays."""
+    sys.exit(143)
 
 
 def _one_line(error: BaseException, command: Any) -> tuple[str, int]:
@@ -356,14 +369,16 @@ def _verdict(path: Path) -> str:
         lines.append(f"  distortion      {e['distortion']:9.3f}   (this model has no density)")
     else:
         bits = "" if e["bits_per_dim"] is None else f"   {e['bits_per_dim']:.4f} bits/dim"
-        lines.append(
-            f"  log evidence    {e['log_evidence']:9.3f} ± {e['log_evidence_se']:.3f}{bits}"
-        )
-        lines.append(f"  ELBO            {e['elbo']:9.3f} ± {e['elbo_se']:.3f}")
+        lines.append(f"  log evidence    {_number(e, 'log_evidence')}{bits}")
+        lines.append(f"  ELBO            {_number(e, 'elbo')}")
         lines.append(f"  distortion      {e['distortion']:9.3f}   rate {e['rate']:.3f}")
     lines.append(f"  active units    {e['active_units']:9d}   of {e['latent_dim']}")
     for name, b in e["baselines"].items():
-        lines.append(
-            f"  {name:15} {b['log_evidence']:9.3f} ± {b['log_evidence_se']:.3f}   (baseline)"
-        )
+        lines.append(f"  {name:15} {_number(b, 'log_evidence')}   (baseline)")
     return "\n".join([*lines, f"run folder: {path}"])
+
+
+def _number(found: dict[str, Any], key: str) -> str:
+    """A mean with its standard error, which a single row does not have."""
+    error = found[f"{key}_se"]
+    return f"{found[key]:9.3f} ± {'?' if error is None else format(error, '.3f')}"

@@ -33,6 +33,8 @@ def writing(path: Path) -> Iterator[None]:
             told = f"{path} could not be written: the disk is full; make room and resume"
         elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             told = f"{path} could not be written: no permission there; choose another folder"
+        elif error.errno in (errno.EEXIST, errno.ENOTDIR):
+            told = f"{path} could not be written: a file lies where a folder is needed"
         else:
             told = f"{path} could not be written: {error.strerror or error}"
         raise DiskError(told) from error

@@ -14,6 +14,7 @@ from torch import nn
 from vaes import data as sources
 from vaes import uses
 from vaes.batch import Data
+from vaes.errors import UsageError
 from vaes.evaluate.likelihood import evidence
 from vaes.fit import Loop
 from vaes.plan import plan
@@ -61,6 +62,8 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     def fit(self, X: Any, y: Any = None) -> VAE:
         """Trains on rows X; y, where given, are labels (n,) that come along."""
+        if not 0 < self.validation < 1:
+            raise UsageError(f"validation={self.validation}: a share of the rows, above 0, below 1")
         prepared = sources.prepare(
             sources.load(X, label=y),
             split=(1 - self.validation, self.validation, 0.0),
@@ -90,7 +93,8 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     def transform(self, X: Any) -> np.ndarray:
         """Posterior means (n, d); deterministic."""
-        return uses.encode(self.model_, self._rows(X)).mean.numpy()
+        rows = self._rows(X)
+        return uses.encode(self.model_, rows).mean.numpy()
 
     def inverse_transform(self, Z: Any) -> np.ndarray:
         """Means of p(x|z) of codes (n, d), in the user's units."""
@@ -107,12 +111,14 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     def reconstruct(self, X: Any) -> np.ndarray:
         """Means of p(x|z) at the posterior means of rows X, in the user's units."""
-        x = uses.reconstruct(self.model_, self._rows(X)).mean
+        rows = self._rows(X)
+        x = uses.reconstruct(self.model_, rows).mean
         return sources.decode(self.schema_, self.spec_, x)
 
     def score_samples(self, X: Any) -> np.ndarray:
         """Log evidence of each row (n,), nats in the user's units, by 64 importance samples."""
-        return evidence(self.model_, self._rows(X), k=SCORE_DRAWS).per_row.numpy()
+        rows = self._rows(X)
+        return evidence(self.model_, rows, k=SCORE_DRAWS).per_row.numpy()
 
     def score(self, X: Any, y: Any = None) -> float:
         """Mean log evidence of rows X, nats per row."""

@@ -71,7 +71,9 @@ class Loop:
         )
         self.average = Average(model, plan.ema) if plan.ema and self.optimizer else None
         self.best = {k: v.detach().clone() for k, v in model.state_dict().items()}
-        self._update = self._compiled() if plan.compile else self._eager
+        self._compiled = plan.compile and self.optimizer is not None
+        if self._compiled and self.optimizer:
+            self.optimizer.compile()
         self._lengths = _lengths(model.phases, plan.steps)
 
     @property
@@ -173,7 +175,7 @@ class Loop:
     def _advance(self, batch: Batch, step: Step, movers: tuple[str, ...]) -> Tensor | None:
         if self.optimizer is None:
             return None
-        rate = torch.tensor(self.plan.rate(self.progress.step), device=batch.x.device)
+        rate = self.plan.rate(self.progress.step)
         # a user's dropout draws from the global generator: seeded per step, put back after the run;
         # `torch.manual_seed` would seek out every device there is, a tenth of a millisecond a step
         seed = self.plan.seed * 1_000_003 + self.progress.step
@@ -182,29 +184,23 @@ class Loop:
             torch.cuda.manual_seed(seed)
         return self._update(batch, replace(step, last_of_epoch=False), rate, movers)
 
-    def _eager(self, batch: Batch, step: Step, rate: Tensor, movers: tuple[str, ...]) -> Tensor:
-        assert self.optimizer is not None
-        return self.optimizer.step(batch, step, rate, movers)
-
-    def _compiled(self) -> Callable[..., Tensor]:
-        """The eager step as one graph; on the first failure back to eager, said once."""
+    def _update(self, *args: Any) -> Tensor:
+        """One step, compiled where the plan says so; on the first failure eagerly, said once."""
         import torch._dynamo as dynamo
 
-        graph: Callable[..., Tensor] | None = None
-
-        def update(*args: Any) -> Tensor:
-            nonlocal graph
-            try:
-                graph = graph or torch.compile(self._eager, dynamic=False)
-                with dynamo.config.patch(trace_autograd_ops=True):
-                    return graph(*args)
-            except Exception as error:
-                reason = f"{type(error).__name__}: {str(error).splitlines()[0][:120]}"
-                self.notes.append(f"this model does not compile, so it runs eagerly ({reason})")
-                self._update = self._eager
-                return self._eager(*args)
-
-        return update
+        optimizer = self.optimizer
+        assert optimizer is not None
+        if not self._compiled:
+            return optimizer.step(*args)
+        try:
+            with dynamo.config.patch(trace_autograd_ops=True):
+                return optimizer.step(*args)
+        except Exception as error:  # whatever the compiler could not take
+            reason = f"{type(error).__name__}: {str(error).splitlines()[0][:120]}"
+            self.notes.append(f"this model does not compile, so it runs eagerly ({reason})")
+            self._compiled = False
+            optimizer.eager()
+            return optimizer.step(*args)
 
     def _log(
         self, phase: Phase, batch: Batch, step: Step, numbers: Tensor | None, speed: float

@@ -1,6 +1,6 @@
 """One training step as a function of tensors: gradients per player, clipping, skipping, Adam.
 
-Written so that the whole of it compiles into one graph: every decision is a `torch.where`. A step
+The losses, their gradients and norms compile into one graph; nothing in it decides anything. A step
 whose gradient is not finite moves nothing and is counted.
 """
 
@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from vaes.batch import Batch
-from vaes.model import Model, Step, owned
+from vaes.model import Model, Player, Step, owned
 
 EPS = 1e-8
+SWEEP, DUST = 100, 1e-30  # steps between sweeps; moments below it are dust beside EPS
 
 
 def gradients(
@@ -38,76 +39,108 @@ def gradients(
 class Optimizer:
     """Adam (Kingma & Ba 2015) over the players of a model, with clipping and skipping.
 
-    State, all tensors: first and second moments per parameter, steps taken per player, and the
-    numbers of skipped steps in all and in a row.
+    Torch's fused Adam does the update in one pass over memory. A step whose gradient is not finite
+    moves nothing; `skipped` counts those in all, `streak` those in a row.
     """
 
     def __init__(self, model: Model, clip: float | None, precision: str) -> None:
         self.model, self.clip, self.half = model, clip, precision == "bf16"
         self.players = owned(model)
-        like = next(model.parameters())
-        device, self.dtype = like.device, like.dtype
-        self.first = {n: [torch.zeros_like(w) for w in p.values()] for n, p in self.players.items()}
-        self.second = {
-            n: [torch.zeros_like(w) for w in p.values()] for n, p in self.players.items()
-        }
-        self.taken = {n: torch.zeros((), dtype=self.dtype, device=device) for n in self.players}
+        device = next(model.parameters()).device
         self.skipped = torch.zeros((), dtype=torch.long, device=device)
         self.streak = torch.zeros((), dtype=torch.long, device=device)
+        self.adams = {n: _adam(model.players[n], p) for n, p in self.players.items()}
+        self.eager()
 
-    def step(self, batch: Batch, step: Step, rate: Tensor, movers: tuple[str, ...]) -> Tensor:
+    def compile(self) -> None:
+        """From here on the losses and their gradients are one graph; the update is one kernel."""
+        self._descend = torch.compile(self.descend, dynamic=False)
+
+    def eager(self) -> None:
+        """From here on nothing is compiled."""
+        self._descend = self.descend
+
+    def step(self, batch: Batch, step: Step, rate: float, movers: tuple[str, ...]) -> Tensor:
         """Moves the players in `movers`; returns (loss, gradient norm) summed over them, (2,)."""
-        device = batch.x.device.type
-        with torch.autocast(device, torch.bfloat16, enabled=self.half):
+        found, norms, good, numbers = self._descend(batch, step, movers)
+        if not found:  # a step of `closed_form` alone
+            return numbers
+        with torch.no_grad():
+            self.streak.add_(1).mul_(~good)
+            self.skipped.add_(~good)
+            for name, gs in found.items():
+                self._move(name, gs, norms[name], good, rate)
+            if int(step.index) % SWEEP == SWEEP - 1:
+                self._sweep()
+        return numbers
+
+    def _sweep(self) -> None:
+        """Moments that have decayed to dust become 0.
+
+        Where a unit is dead its moments halve for ever, and a processor takes six times as long
+        over numbers below 1e-38; from 1e-30 it takes 175 steps to get there.
+        """
+        for adam in self.adams.values():
+            for moments in adam.state.values():
+                for kind in ("exp_avg", "exp_avg_sq"):
+                    moments[kind].masked_fill_(moments[kind].abs() < DUST, 0.0)
+
+    def descend(
+        self, batch: Batch, step: Step, movers: tuple[str, ...]
+    ) -> tuple[dict[str, list[Tensor]], dict[str, Tensor], Tensor, Tensor]:
+        """Gradients and their norms per player, whether all is finite, and (loss, norm) in all."""
+        with torch.autocast(batch.x.device.type, torch.bfloat16, enabled=self.half):
             losses = self.model.losses(batch, step)
         losses = {name: loss for name, loss in losses.items() if name in movers}
-        if not losses:  # a step of `closed_form` alone
-            return torch.zeros(2, device=batch.x.device)
+        if not losses:
+            zeros = torch.zeros(2, device=batch.x.device)
+            return {}, {}, zeros, zeros
         found = gradients(losses, self.players)  # all of them, before anyone moves
         with torch.no_grad():
             norms = {
                 n: torch.stack([g.square().sum() for g in gs]).sum().sqrt()
                 for n, gs in found.items()
             }
-            good = torch.stack([*norms.values(), *(x.detach() for x in losses.values())])
-            good = good.isfinite().all()
-            self.streak.copy_(torch.where(good, 0, self.streak + 1))
-            self.skipped.add_(torch.where(good, 0, 1))
-            for name, gs in found.items():
-                self._move(name, gs, norms[name], good, rate)
+            good = torch.stack([*norms.values(), *losses.values()]).isfinite().all()
             totals = [torch.stack([*each.values()]).sum() for each in (losses, norms)]
-            return torch.stack([t.to(totals[0].dtype) for t in totals])
+            return found, norms, good, torch.stack([t.to(totals[0].dtype) for t in totals])
 
-    def _move(self, name: str, gs: list[Tensor], norm: Tensor, good: Tensor, rate: Tensor) -> None:
-        player, taken = self.model.players[name], self.taken[name]
-        one, two = player.betas
-        taken.add_(good.to(taken.dtype))
-        # a skipped step keeps the moments (weights 1 and 0) and moves by a rate of 0; its gradient
-        # is replaced by zeros first, since 0 * nan is nan
-        factor = torch.ones_like(norm) if self.clip is None else (self.clip / norm).clamp(max=1.0)
-        # in the weights' own precision: a plain number would make these float32 for float64 weights
-        whole = torch.ones_like(taken)
-        keep_one = torch.where(good, one * whole, whole)
-        keep_two = torch.where(good, two * whole, whole)
-        bias_one, bias_two = 1 - one ** taken.clamp(min=1), (1 - two ** taken.clamp(min=1)).sqrt()
-        pace = torch.where(good, player.rate * rate, 0.0) / bias_one
-        moments = zip(
-            self.players[name].values(), gs, self.first[name], self.second[name], strict=True
+    def _move(self, name: str, gs: list[Tensor], norm: Tensor, good: Tensor, rate: float) -> None:
+        adam = self.adams[name]
+        adam.param_groups[0]["lr"] = rate * self.model.players[name].rate
+        # the two hooks that torch's gradient scaler uses: the fused kernel divides by the one and
+        # leaves everything as it is where the other is 1
+        adam.found_inf = (~good).float()  # type: ignore[attr-defined]
+        over = None if self.clip is None else (norm / self.clip).clamp(min=1.0).float()
+        # on a processor a look costs nothing, and dividing by 1 a pass over memory
+        adam.grad_scale = (  # type: ignore[attr-defined]
+            None if over is None or (over.device.type == "cpu" and over == 1) else over
         )
-        for weight, raw, m, v in moments:
-            g = torch.where(good, raw * factor, 0.0).to(weight.dtype)
-            m.mul_(keep_one).add_((1 - keep_one) * g)
-            v.mul_(keep_two).add_((1 - keep_two) * g * g)
-            weight.sub_(pace * m / (v.sqrt() / bias_two + EPS))
+        for weight, g in zip(self.players[name].values(), gs, strict=True):
+            weight.grad = g
+        adam.step()
+        adam.zero_grad()
 
     def state(self) -> dict[str, Tensor]:
         """Every tensor of the state under a stable name."""
         tensors = {"skipped": self.skipped, "streak": self.streak}
         for name, weights in self.players.items():
-            tensors[f"taken/{name}"] = self.taken[name]
-            for key, m, v in zip(weights, self.first[name], self.second[name], strict=True):
-                tensors[f"first/{key}"], tensors[f"second/{key}"] = m, v
+            for key, weight in weights.items():
+                for kind, tensor in self.adams[name].state[weight].items():
+                    tensors[f"{kind}/{key}"] = tensor
         return tensors
+
+
+def _adam(player: Player, weights: Mapping[str, nn.Parameter]) -> torch.optim.Adam:
+    """Fused, its state laid out at once so that a resume finds where to put what it read."""
+    adam = torch.optim.Adam(list(weights.values()), betas=player.betas, eps=EPS, fused=True)
+    for weight in weights.values():
+        adam.state[weight] = {
+            "step": torch.zeros((), dtype=torch.float32, device=weight.device),
+            "exp_avg": torch.zeros_like(weight, memory_format=torch.preserve_format),
+            "exp_avg_sq": torch.zeros_like(weight, memory_format=torch.preserve_format),
+        }
+    return adam
 
 
 class Average:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +30,7 @@ def draw_pictures(run: Run, model: Model, prepared: Prepared) -> None:
     """samples.png, reconstructions.png, curves.png and latent.png of a run."""
 
     def decode(x: Tensor) -> np.ndarray:
-        return sources.decode(prepared.schema, model.spec, x)
+        return seen(prepared.schema, model.spec, x)
 
     test = prepared.test.part(torch.arange(min(ROWS, len(prepared.test))))
     x = test.rows(slice(None)).x
@@ -76,6 +77,14 @@ def _latent(model: Model, test: Data, path: Path) -> None:
         classes=model.spec.classes,
         prior=(drawn.mean(0).numpy(), torch.cov(drawn.T).view(2 * drawn.shape[1:]).numpy()),
     )
+
+
+def seen(schema: dict[str, Any], spec: Spec, x: Tensor) -> np.ndarray:
+    """Rows of model space in the user's units, colour channels last where they are images."""
+    layout = dict(schema["layout"])
+    if layout.get("channels") == "chw":
+        layout["channels"] = "hwc"
+    return sources.decode({**schema, "layout": layout}, spec, x)
 
 
 def shown(spec: Spec) -> bool:

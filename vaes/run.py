@@ -53,16 +53,22 @@ class Run:
     @classmethod
     def create(cls, out: str | Path | None, name: str, info: dict[str, Any]) -> Run:
         """A new folder `out`, or runs/<name>-<n> with the first free n; never an existing one."""
-        if out is not None and Path(out).exists():
-            raise UsageError(
-                f"--out {out} exists and is never written over; choose another folder, or go on "
-                f"with: vaes train --resume {out}"
-            )
+        if out is not None:
+            cls.refuse_existing(out)
         path = disk.new_folder(None if out is None else Path(out), f"runs/{name}")
         with disk.writing(path):
             (path / "state").mkdir()
         disk.write_json(path / "run.json", {"format": FORMAT, **info, "versions": versions()})
         return cls(path)
+
+    @staticmethod
+    def refuse_existing(out: str | Path) -> None:
+        """One line where `out` is taken."""
+        if Path(out).exists():
+            raise UsageError(
+                f"--out {out} exists and is never written over; choose another folder, or go on "
+                f"with: vaes train --resume {out}"
+            )
 
     @contextmanager
     def locked(self) -> Iterator[None]:

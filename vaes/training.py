@@ -39,11 +39,8 @@ SIGNALS = {"SIGINT": 130, "SIGTERM": 143}
 class Interrupted(Exception):
     """Training was asked to end; the state is saved. `code` is the exit status."""
 
-    def __init__(self, name: str, run: Run, step: int, steps: int) -> None:
-        super().__init__(
-            f"stopped by {name} after step {step} of {steps}, state saved; go on with: "
-            f"vaes train --resume {run.path}"
-        )
+    def __init__(self, name: str, run: Run, where: str) -> None:
+        super().__init__(f"stopped by {name} {where}; go on with: vaes train --resume {run.path}")
         self.code = SIGNALS.get(name, 1)
 
 
@@ -73,8 +70,13 @@ def train(
                 f"{key} is a {type(value).__name__}, which a run folder cannot hold; give {key} by "
                 "name, or use vaes.VAE"
             )
+    if out is not None:
+        Run.refuse_existing(out)  # before the rows are read, which may take long
     source = sources.load(data, **(reading or {}))
     prepared = sources.prepare(source, seed=settings.seed, **(preparing or {}))
+    for part, use in ((prepared.valid, "choose the weights"), (prepared.test, "evaluate them")):
+        if not len(part):
+            raise UsageError(f"the split leaves no rows to {use}; give it a share, as in 80/10/10")
     for line in prepared.notes:
         report(line)
     bodies = {k: v for k, v in (("encoder", encoder), ("decoder", decoder)) if v is not None}
@@ -209,10 +211,14 @@ def _fit(
 ) -> None:
     if not run.finished:
         _train(run, model, prepared, done, state, report, callbacks)
-    model = model if model.training is False else run.load(*_bodies(model, run))
-    evaluation = summary(model, prepared.train, prepared.test, seed=done.seed)
-    run.write("evaluation.json", evaluation)
-    draw_pictures(run, model, prepared)
+    try:
+        model = model if model.training is False else run.load(*_bodies(model, run))
+        evaluation = summary(model, prepared.train, prepared.test, seed=done.seed)
+        run.write("evaluation.json", evaluation)
+        draw_pictures(run, model, prepared)
+    except (KeyboardInterrupt, SystemExit) as error:
+        name = "SIGINT" if isinstance(error, KeyboardInterrupt) else "SIGTERM"
+        raise Interrupted(name, run, "in its evaluation, weights saved") from None
     run.update(evaluated=True, metrics={k: evaluation[k] for k in ("elbo", "log_evidence")})
 
 
@@ -240,7 +246,8 @@ def _train(
         report(note)
     if progress.stopped:
         run.save_state(*loop.state())
-        raise Interrupted(progress.stopped, run, progress.step, done.steps)
+        where = f"after step {progress.step} of {done.steps}, state saved"
+        raise Interrupted(progress.stopped, run, where)
     run.update(
         trained={
             "steps": progress.taken,

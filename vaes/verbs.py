@@ -17,7 +17,7 @@ from vaes import disk, uses
 from vaes.batch import Data
 from vaes.errors import UsageError
 from vaes.evaluate.likelihood import evidence
-from vaes.pictures import show_rows
+from vaes.pictures import seen, show_rows
 from vaes.run import Run
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ class Opened:
 
     def rows(self, data: str | None, most: int | None = None) -> Data:
         """The rows of `data`, or the run's own test part; the first `most` of them."""
+        if most is not None and most < 1:
+            raise UsageError(f"{most} rows were asked for; at least one is needed")
         if data is not None:
             found = sources.encode(self.schema, self.spec, data, skip_bad=self.skip_bad)
         else:
@@ -62,8 +64,8 @@ class Opened:
         return sources.write(self.schema, self.spec, x, folder / f"{name}{suffix}").name
 
     def decode(self, x: torch.Tensor) -> np.ndarray:
-        """Rows of model space in the user's units."""
-        return sources.decode(self.schema, self.spec, x)
+        """Rows of model space in the user's units, to be shown."""
+        return seen(self.schema, self.spec, x)
 
 
 def sample(run: str, n: int, out: str | None, seed: int, mean: bool) -> Path:

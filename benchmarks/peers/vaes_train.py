@@ -81,7 +81,7 @@ def by_loop(loop, data, warm, seconds):
 def by_hand(loop, data, warm, seconds):
     """The same step from a bare loop: no log, no validation, no callbacks."""
     torch.set_num_threads(loop.plan.threads)
-    rate, start = torch.tensor(1e-3), 0.0
+    rate, start = 1e-3, 0.0
     loop.model.train()
     for step, batch in enumerate(data.stream(loop.plan.batch, 0), 1):
         where = Step.at(loop.model, batch, step, total=10**7)
