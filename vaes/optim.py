@@ -10,9 +10,10 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adam import adam
 
 from vaes.batch import Batch
-from vaes.model import Model, Player, Step, owned
+from vaes.model import Model, Step, owned
 
 EPS = 1e-8
 SWEEP, DUST = 100, 1e-30  # steps between sweeps; moments below it are dust beside EPS
@@ -49,7 +50,7 @@ class Optimizer:
         device = next(model.parameters()).device
         self.skipped = torch.zeros((), dtype=torch.long, device=device)
         self.streak = torch.zeros((), dtype=torch.long, device=device)
-        self.adams = {n: _adam(model.players[n], p) for n, p in self.players.items()}
+        self.moments = {n: _moments(p) for n, p in self.players.items()}
         self.eager()
 
     def compile(self) -> None:
@@ -80,10 +81,9 @@ class Optimizer:
         Where a unit is dead its moments halve for ever, and a processor takes six times as long
         over numbers below 1e-38; from 1e-30 it takes 175 steps to get there.
         """
-        for adam in self.adams.values():
-            for moments in adam.state.values():
-                for kind in ("exp_avg", "exp_avg_sq"):
-                    moments[kind].masked_fill_(moments[kind].abs() < DUST, 0.0)
+        for state in self.moments.values():
+            for tensor in (*state["first"], *state["second"]):
+                tensor.masked_fill_(tensor.abs() < DUST, 0.0)
 
     def descend(
         self, batch: Batch, step: Step, movers: tuple[str, ...]
@@ -106,41 +106,47 @@ class Optimizer:
             return found, norms, good, torch.stack([t.to(totals[0].dtype) for t in totals])
 
     def _move(self, name: str, gs: list[Tensor], norm: Tensor, good: Tensor, rate: float) -> None:
-        adam = self.adams[name]
-        adam.param_groups[0]["lr"] = rate * self.model.players[name].rate
-        # the two hooks that torch's gradient scaler uses: the fused kernel divides by the one and
-        # leaves everything as it is where the other is 1
-        adam.found_inf = (~good).float()  # type: ignore[attr-defined]
+        player, state = self.model.players[name], self.moments[name]
+        # the kernel divides the gradient by the one and leaves everything as it is where the other
+        # is 1: torch's gradient scaler uses the same two
         over = None if self.clip is None else (norm / self.clip).clamp(min=1.0).float()
-        # on a processor a look costs nothing, and dividing by 1 a pass over memory
-        adam.grad_scale = (  # type: ignore[attr-defined]
-            None if over is None or (over.device.type == "cpu" and over == 1) else over
+        if over is not None and over.device.type == "cpu" and over == 1:
+            over = None  # a look costs nothing on a processor; dividing is a pass over memory
+        adam(
+            list(self.players[name].values()),
+            gs,
+            state["first"],
+            state["second"],
+            [],
+            state["step"],
+            fused=True,
+            grad_scale=over,
+            found_inf=(~good).float(),  # type: ignore[arg-type]
+            amsgrad=False,
+            beta1=player.betas[0],
+            beta2=player.betas[1],
+            lr=rate * player.rate,
+            weight_decay=0.0,
+            eps=EPS,
+            maximize=False,
         )
-        for weight, g in zip(self.players[name].values(), gs, strict=True):
-            weight.grad = g
-        adam.step()
-        adam.zero_grad()
 
     def state(self) -> dict[str, Tensor]:
         """Every tensor of the state under a stable name."""
         tensors = {"skipped": self.skipped, "streak": self.streak}
         for name, weights in self.players.items():
-            for key, weight in weights.items():
-                for kind, tensor in self.adams[name].state[weight].items():
-                    tensors[f"{kind}/{key}"] = tensor
+            for kind, found in self.moments[name].items():
+                tensors |= {f"{kind}/{k}": t for k, t in zip(weights, found, strict=True)}
         return tensors
 
 
-def _adam(player: Player, weights: Mapping[str, nn.Parameter]) -> torch.optim.Adam:
-    """Fused, its state laid out at once so that a resume finds where to put what it read."""
-    adam = torch.optim.Adam(list(weights.values()), betas=player.betas, eps=EPS, fused=True)
-    for weight in weights.values():
-        adam.state[weight] = {
-            "step": torch.zeros((), dtype=torch.float32, device=weight.device),
-            "exp_avg": torch.zeros_like(weight, memory_format=torch.preserve_format),
-            "exp_avg_sq": torch.zeros_like(weight, memory_format=torch.preserve_format),
-        }
-    return adam
+def _moments(weights: Mapping[str, nn.Parameter]) -> dict[str, list[Tensor]]:
+    """Adam's state per weight: first and second moment, and steps taken, which a skip leaves."""
+    return {
+        "first": [torch.zeros_like(w) for w in weights.values()],
+        "second": [torch.zeros_like(w) for w in weights.values()],
+        "step": [torch.zeros((), dtype=torch.float32, device=w.device) for w in weights.values()],
+    }
 
 
 class Average:
