@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vaes.errors import DiskError, UsageError, VaesError, did_you_mean
+from vaes.errors import SIGNALS, DiskError, Interrupted, UsageError, VaesError, did_you_mean
 
 app = typer.Typer(
     add_completion=False,
@@ -69,6 +69,7 @@ def train(
 ) -> None:
     """Train on DATA, evaluate on held-out rows, write a run folder."""
     from vaes import console, training
+    from vaes.options import split_options
 
     if (data is None) == (resume is None):
         raise UsageError("give DATA to train on, or --resume RUN to go on with a run")
@@ -77,7 +78,7 @@ def train(
             run = training.resume(resume, report=console.say, callbacks=[progress])
         else:
             options = _options(set_, epochs=epochs, steps=steps, time=_seconds(time))
-            training.split_options(recipe, options)  # a name that `train` takes is no option
+            split_options(recipe, options)  # a name that `train` takes is no option
             preparing = {"kind": _kinds(kind), "binarize": binarize, "missing": missing}
             run = training.train(
                 data,
@@ -206,6 +207,7 @@ def score(
 def recipes(name: Annotated[str | None, typer.Argument(metavar="[NAME]")] = None) -> None:
     """List the recipes, or the options of one."""
     from vaes import recipes as folder
+    from vaes.plan import Settings
 
     if name is None:
         for each in folder.names():
@@ -216,6 +218,10 @@ def recipes(name: Annotated[str | None, typer.Argument(metavar="[NAME]")] = None
     for key, option in folder.options(name).items():
         if key not in folder.MODULES:
             typer.echo(f"  --set {key}={option.default}")
+    typer.echo("\nof training:\n")
+    typer.echo((Settings.__doc__ or "").split("\n\n", 1)[1].strip() + "\n")
+    for key, value in vars(Settings()).items():
+        typer.echo(f"  --set {key}={value}")
 
 
 @app.command()
@@ -247,7 +253,7 @@ def main() -> None:
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
         status = command.main([a for a in args if a != "--debug"], "vaes", standalone_mode=False)
-        if status == 130:  # typer turns Ctrl-C into this status
+        if status == SIGNALS["SIGINT"]:  # typer turns Ctrl-C into this status
             print("vaes: interrupted", file=sys.stderr)
         sys.exit(status if isinstance(status, int) else 0)
     except (Exception, KeyboardInterrupt) as error:
@@ -263,7 +269,7 @@ def main() -> None:
 
 def _terminate(number: int, frame: Any) -> None:
     """SIGTERM unwinds as Ctrl-C does, so that nothing half-written stays."""
-    sys.exit(143)
+    sys.exit(SIGNALS["SIGTERM"])
 
 
 def _one_line(error: BaseException, command: Any) -> tuple[str, int]:
@@ -271,10 +277,9 @@ def _one_line(error: BaseException, command: Any) -> tuple[str, int]:
     if isinstance(error, VaesError):
         return str(error), error.code
     if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "Abort":
-        return "interrupted", 130
-    code = getattr(error, "code", None)
-    if type(error).__name__ == "Interrupted" and isinstance(code, int):
-        return str(error), code
+        return "interrupted", SIGNALS["SIGINT"]
+    if isinstance(error, Interrupted):
+        return str(error), error.code
     if hasattr(error, "format_message"):  # typer's own: a wrong option, verb or value
         return _usage(error, command), 2
     if isinstance(error, BrokenPipeError):

@@ -109,6 +109,7 @@ class Composed(Model):
         super().__init__(spec, latent, objective.samples)
         self.inputs, self.encoder, self.decoder = inputs, encoder, decoder
         self.latent_prior, self.objective = prior, objective
+        self.warmup = objective.settling
         self.bound, self.phases = bound, (Phase("train"), *prior.phases)
 
     def prior(self, batch: Batch) -> Latent:

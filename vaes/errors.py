@@ -42,6 +42,17 @@ class DiskError(VaesError, OSError):
         return str(self.args[0]) if self.args else ""
 
 
+SIGNALS = {"SIGINT": 130, "SIGTERM": 143}  # exit status of a run that a signal ended
+
+
+class Interrupted(Exception):
+    """Training was asked to end and what it had is saved; `code` is the exit status."""
+
+    def __init__(self, name: str, where: str, run: str) -> None:
+        super().__init__(f"stopped by {name} {where}; go on with: vaes train --resume {run}")
+        self.code = SIGNALS.get(name, 1)
+
+
 def did_you_mean(given: str, known: Iterable[str]) -> str:
     """A trailing hint for a message: the nearest known name, or the names themselves."""
     names = sorted(known)

@@ -17,8 +17,9 @@ from vaes.batch import Data
 from vaes.errors import UsageError
 from vaes.evaluate.likelihood import evidence
 from vaes.fit import Loop
+from vaes.options import split_options
 from vaes.plan import plan
-from vaes.training import seeded_build, split_options
+from vaes.training import seeded_build
 
 SCORE_DRAWS = 64
 

@@ -71,9 +71,7 @@ class Loop:
         )
         self.average = Average(model, plan.ema) if plan.ema and self.optimizer else None
         self.best = {k: v.detach().clone() for k, v in model.state_dict().items()}
-        self._compiled = plan.compile and self.optimizer is not None
-        if self._compiled and self.optimizer:
-            self.optimizer.compile()
+        self._compiled = plan.compile
         self._lengths = _lengths(model.phases, plan.steps)
 
     @property
@@ -123,7 +121,8 @@ class Loop:
                     self.average = Average(self.model, self.plan.ema)
             p.begun, p.best, p.best_step = True, -math.inf, p.step
             if length == 0:
-                self._keep(self.model, self._validate(phase))
+                self._validate(phase)
+                self._keep(self.model)
         if length:
             self._steps(phase, start, start + length)
         if not self.stop:
@@ -159,18 +158,16 @@ class Loop:
     def _step(self, phase: Phase, batch: Batch, start: int, end: int) -> Step:
         p, plan = self.progress, self.plan
         epoch, place = divmod(p.step, plan.per_epoch)
-        step = Step.at(
+        return Step.at(
             self.model,
             batch,
             p.step,
             seed=plan.seed,
-            total=1,
             epoch=epoch,
+            fraction=(p.step - start) / max(1, end - start),
             phase=phase.name,
             last_of_epoch=place == plan.per_epoch - 1,
         )
-        fraction = torch.tensor((p.step - start) / max(1, end - start), dtype=torch.float32)
-        return replace(step, fraction=fraction)
 
     def _advance(self, batch: Batch, step: Step, movers: tuple[str, ...]) -> Tensor | None:
         if self.optimizer is None:
@@ -193,6 +190,7 @@ class Loop:
         if not self._compiled:
             return optimizer.step(*args)
         try:
+            optimizer.compile()
             with dynamo.config.patch(trace_autograd_ops=True):
                 return optimizer.step(*args)
         except Exception as error:  # whatever the compiler could not take
@@ -240,12 +238,12 @@ class Loop:
         found = bound(model, self.valid, seed=self.plan.seed)
         score = -found.distortion if model.bound == "none" else found.elbo
         if score > self.progress.best:
-            self._keep(model, found)
+            self._keep(model)
             self.progress.best, self.progress.best_step = score, self.progress.step
         return found
 
     @torch.no_grad()
-    def _keep(self, model: Model, found: Bound) -> None:
+    def _keep(self, model: Model) -> None:
         for name, tensor in model.state_dict().items():
             self.best[name].copy_(tensor)
 

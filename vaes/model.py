@@ -69,11 +69,12 @@ class Step:
         seed: int = 0,
         total: int = 1,
         epoch: int = 0,
+        fraction: float | None = None,
         phase: str = "train",
         last_of_epoch: bool = False,
     ) -> Step:
         """Step `index` of `total` for `model` on `batch`: all that a loop of one's own needs."""
-        fraction = min(1.0, index / max(1, total))
+        fraction = min(1.0, index / max(1, total)) if fraction is None else fraction
         return cls(
             index=torch.tensor(index),
             epoch=torch.tensor(epoch),
@@ -97,6 +98,7 @@ class Model(nn.Module, ABC):
     phases: tuple[Phase, ...] = (Phase("train"),)
     bound: Bound = "lower"
     evidence: Literal["x", "x|c", "x,y"] = "x"
+    warmup: float = 0.0  # share of the budget in which the loss is not yet what it will be
     whole_epochs: ClassVar[bool] = False  # True: every pass of the data must be complete
 
     def __init__(self, spec: Spec, latent: int, samples: int = 1) -> None:

@@ -122,6 +122,11 @@ class Objective(ABC):
         if self.samples < 1:
             raise UsageError(f"samples={self.samples}: at least one draw per row is needed")
 
+    @property
+    def settling(self) -> float:
+        """Share of the budget in which the loss is not yet what it will be."""
+        return 0.0
+
     @abstractmethod
     def __call__(self, model: Model, batch: Batch, step: Step) -> Tensor: ...
 
@@ -153,6 +158,10 @@ class Elbo(Objective):
             )
         if self.capacity is not None and self.capacity < 0:
             raise UsageError(f"capacity={self.capacity}: nats are not negative here")
+
+    @property
+    def settling(self) -> float:
+        return self.warmup if self.capacity is None else 1.0
 
     def __call__(self, model: Model, batch: Batch, step: Step) -> Tensor:
         found = terms(model, batch, step.noise)

@@ -55,7 +55,8 @@ class Optimizer:
 
     def compile(self) -> None:
         """From here on the losses and their gradients are one graph; the update is one kernel."""
-        self._descend = torch.compile(self.descend, dynamic=False)
+        if self._descend == self.descend:
+            self._descend = torch.compile(self.descend, dynamic=False)
 
     def eager(self) -> None:
         """From here on nothing is compiled."""

@@ -1,8 +1,8 @@
 """From a user's settings to what will be done: length, schedule, threads, precision, compilation.
 
-Everything here is a pure function of the settings, the data's size, the model's size and the
-processor's flags. No stopwatch decides anything that touches numbers; the result is written to
-run.json and used again on resume.
+Everything here is a function of the settings, the data's size, the model's size and what the
+machine has (processors, their flags, a compiler, CUDA). No stopwatch decides anything that touches
+numbers; the result is written to run.json and used again on resume.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from torch import nn
 from vaes.errors import UsageError
 from vaes.model import Model
 
+PRESENTED = 3_000_000  # rows that training presents in all, where no length is given,
+EPOCHS, STEPS = (20, 500), (300, 50_000)  # within these bounds
 ONE_THREAD = 40_000  # rows of a batch times the widest layer, below which one thread is enough
 COMPILE_FROM = 10_000  # steps that repay the seconds of compilation
 
@@ -136,7 +138,7 @@ class Plan:
 
 
 def plan(settings: Settings, model: Model, rows: int) -> Plan:
-    """The plan for `rows` training rows (DESIGN of the defaults: see the table in docs/)."""
+    """The plan for `rows` training rows; what was left open becomes a number here."""
     batch = min(settings.batch, rows)
     partial = model.whole_epochs
     per_epoch = -(-rows // batch) if partial else max(1, rows // batch)
@@ -145,8 +147,8 @@ def plan(settings: Settings, model: Model, rows: int) -> Plan:
     elif settings.epochs is not None:
         steps = settings.epochs * per_epoch
     else:
-        epochs = min(500, max(20, round(3_000_000 / rows)))
-        steps = min(50_000, max(300, epochs * per_epoch))
+        epochs = min(EPOCHS[1], max(EPOCHS[0], round(PRESENTED / rows)))
+        steps = min(STEPS[1], max(STEPS[0], epochs * per_epoch))
     device = _device(settings.device)
     validate = max(min(per_epoch, 500), steps // 50, 1)
     return Plan(
@@ -160,7 +162,7 @@ def plan(settings: Settings, model: Model, rows: int) -> Plan:
         ema=settings.ema if settings.ema is not None else (0.999 if steps >= 2_000 else 0.0),
         patience=max(round(settings.patience * steps), 5 * validate) if settings.patience else 0,
         validate=validate,
-        warmup=round(0.1 * steps),
+        warmup=round(max(0.1, model.warmup) * steps),
         precision=settings.precision,
         compile=_compiles(settings.compile, steps, model),
         threads=settings.threads or _threads(model, batch),
@@ -173,15 +175,17 @@ def plan(settings: Settings, model: Model, rows: int) -> Plan:
     )
 
 
-def widest(model: nn.Module) -> int:
-    """The widest layer: outputs of a linear map, or a whole output image of a convolution."""
-    sides = max((1, *getattr(getattr(model, "spec", None), "shape", ())[1:]))
-    found = [1]
+def widest(model: Model) -> int:
+    """Numbers per row in the widest layer: a linear map's larger side, or a convolution's channels
+    on an image of the full size (more than it has where it is strided: a bound is what is wanted).
+    """
+    area = math.prod(model.spec.shape[1:])
+    found = [model.spec.size, model.latent]
     for module in model.modules():
         if isinstance(module, nn.Linear):
             found.append(max(module.in_features, module.out_features))
         elif isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
-            found.append(module.out_channels * sides * sides // 4)
+            found.append(module.out_channels * area)
     return max(found)
 
 

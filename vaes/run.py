@@ -1,6 +1,6 @@
 """A run folder: everything that a trained model is, readable without code of the user's.
 
-run.json (recipe, options, spec, schema, settings, plan, versions, data) · weights.safetensors (the
+run.json (recipe, options, spec, schema, plan, versions, data) · weights.safetensors (the
 best) · state/ (what an exact resume needs) · metrics.jsonl · evaluation.json · pictures. Only
 safetensors and JSON are ever read; nothing is unpickled. One folder holds one run and is never
 written over.

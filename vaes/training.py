@@ -1,19 +1,16 @@
 """From data to a finished run folder: load, prepare, build, fit, evaluate, draw.
 
-`train` starts a run, `resume` goes on with one; the command and the estimators call these and
-nothing else.
+`train` starts a run, `resume` goes on with one. The estimators, which write no folder, share the
+parts: `split_options` and `seeded_build`.
 """
 
 from __future__ import annotations
 
-import json
-import numbers
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -24,24 +21,16 @@ from vaes import data as sources
 from vaes import recipes
 from vaes.batch import Spec
 from vaes.data import Prepared
-from vaes.errors import RunError, UsageError, did_you_mean
+from vaes.errors import SIGNALS, Interrupted, RunError, UsageError
 from vaes.evaluate.summary import summary
 from vaes.fit import Callback, Loop, Record
 from vaes.model import Model
+from vaes.options import plain, split_options
 from vaes.pictures import draw_pictures
-from vaes.plan import Plan, Settings, plan
-from vaes.run import Run
+from vaes.plan import Plan, plan
+from vaes.run import Run, versions
 
 Report = Callable[[str], None]
-SIGNALS = {"SIGINT": 130, "SIGTERM": 143}
-
-
-class Interrupted(Exception):
-    """Training was asked to end; the state is saved. `code` is the exit status."""
-
-    def __init__(self, name: str, run: Run, where: str) -> None:
-        super().__init__(f"stopped by {name} {where}; go on with: vaes train --resume {run.path}")
-        self.code = SIGNALS.get(name, 1)
 
 
 def train(
@@ -65,7 +54,7 @@ def train(
     """
     ours, settings = split_options(recipe, options)
     for key, value in ours.items():
-        if not _plain(value):
+        if not plain(value):
             raise UsageError(
                 f"{key} is a {type(value).__name__}, which a run folder cannot hold; give {key} by "
                 "name, or use vaes.VAE"
@@ -136,48 +125,16 @@ def resume(
         model = seeded_build(run.info["recipe"], run.spec, seed, run.info["options"] | bodies)
         state, done = run.load_state(), Plan(**run.info["plan"])
         step = state[1]["step"] if state else 0
+        began, here = run.info.get("versions", {}), versions()
+        for name in ("torch", "numpy"):
+            if began.get(name) != here[name]:
+                report(
+                    f"note: the run began with {name} {began.get(name)}, this is {here[name]}: "
+                    "it goes on, but not to the same bits"
+                )
         report(f"going on with run '{path}' after step {step} of {done.steps}")
         _fit(run, model, prepared, done, state, report, callbacks)
     return run
-
-
-def split_options(recipe: str, options: dict[str, Any]) -> tuple[dict[str, Any], Settings]:
-    """Which options are the recipe's and which are `Settings`; an unknown one is one line."""
-    ours, theirs = recipes.options(recipe), Settings.names()
-    kinds = {f.name: f.type for f in fields(Settings)} | {k: o.annotation for k, o in ours.items()}
-    for key, value in options.items():
-        if key not in ours and key not in theirs:
-            hint = did_you_mean(key, [*ours, *theirs])
-            raise UsageError(f"recipe '{recipe}' has no option '{key}'; {hint}")
-        _check_kind(key, value, str(kinds[key]))
-    settings = Settings(**{k: v for k, v in options.items() if k in theirs})
-    return {k: v for k, v in options.items() if k in ours}, settings
-
-
-_KINDS: dict[str, tuple[Any, str]] = {
-    "int": (numbers.Integral, "a whole number"),
-    "float": (numbers.Real, "a number"),
-    "str": (str, "a word"),
-    "bool": (bool, "true or false"),
-    "None": (type(None), "none"),
-    "Sequence[int]": (Sequence, "a list of whole numbers, such as [256,256]"),
-}
-
-
-def _check_kind(key: str, value: Any, annotation: str) -> None:
-    """One line where `value` is none of what `annotation`, such as "int | None", names."""
-    names = annotation.split(" | ")
-    if not all(name in _KINDS for name in names):
-        return  # a Python object: for the recipe to judge
-    for name in names:
-        fits = isinstance(value, _KINDS[name][0]) and isinstance(value, bool) == (name == "bool")
-        if name.startswith("Sequence") and fits:
-            fits = not isinstance(value, str)
-            fits = fits and all(isinstance(v, numbers.Integral) and int(v) > 0 for v in value)
-        if fits:
-            return
-    told = " or ".join(_KINDS[name][1] for name in names)
-    raise UsageError(f"{key}={value} is not possible; {key} takes {told}")
 
 
 def seeded_build(recipe: str, spec: Spec, seed: int, options: dict[str, Any]) -> Model:
@@ -218,7 +175,7 @@ def _fit(
         draw_pictures(run, model, prepared)
     except (KeyboardInterrupt, SystemExit) as error:
         name = "SIGINT" if isinstance(error, KeyboardInterrupt) else "SIGTERM"
-        raise Interrupted(name, run, "in its evaluation, weights saved") from None
+        raise Interrupted(name, "in its evaluation, weights saved", f"{run.path}") from None
     run.update(evaluated=True, metrics={k: evaluation[k] for k in ("elbo", "log_evidence")})
 
 
@@ -247,7 +204,7 @@ def _train(
     if progress.stopped:
         run.save_state(*loop.state())
         where = f"after step {progress.step} of {done.steps}, state saved"
-        raise Interrupted(progress.stopped, run, where)
+        raise Interrupted(progress.stopped, where, f"{run.path}")
     run.update(
         trained={
             "steps": progress.taken,
@@ -275,17 +232,8 @@ def _origin(data: Any, reading: Any, preparing: Any) -> dict[str, Any]:
         path = Path(data)
         where = str(path.resolve()) if path.exists() and str(data) not in _names() else str(data)
     # of rows in memory, labels come along as an array: both are handed in again on resume
-    reading = {k: v for k, v in (reading or {}).items() if where is not None or _plain(v)}
+    reading = {k: v for k, v in (reading or {}).items() if where is not None or plain(v)}
     return {"from": where, "reading": reading, "preparing": dict(preparing or {})}
-
-
-def _plain(value: Any) -> bool:
-    """Whether JSON can hold it."""
-    try:
-        json.dumps(value)
-    except (TypeError, ValueError):
-        return False
-    return True
 
 
 def _names() -> list[str]:

@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vaes.errors import DataError, did_you_mean
+from vaes.errors import DataError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from vaes.data.output import write
@@ -86,10 +86,11 @@ def from_path(
             return images.read(path, size=size, mode=mode, skip_bad=skip_bad)
         if not path.is_file():
             raise DataError(f"{path} is neither a file nor a folder")
-        if name.endswith(".npy"):
-            return arrays.read_npy(path)
-        if name.endswith(".npz"):
-            return arrays.read_npz(path)
+        if name.endswith((".npy", ".npz")):
+            for given, what in ((label, "label"), (size, "size"), (drop, "drop")):
+                if given and not lenient:
+                    raise UsageError(f"{what}={given} was given, but {path.name} is an array")
+            return arrays.read_npy(path) if name.endswith(".npy") else arrays.read_npz(path)
         if name.endswith(tables.SUFFIXES):
             return tables.read(path, label=label, drop=drop, lenient=lenient)
     except PermissionError as error:

@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from torch import nn
 
 from vaes.batch import Spec
@@ -14,18 +17,43 @@ from vaes.dist.gaussian import Cholesky, Diagonal, Isotropic, Normal
 from vaes.dist.pixels import Logistic
 from vaes.errors import UsageError, did_you_mean
 
-POSTERIORS = {"isotropic": Isotropic, "diagonal": Diagonal, "cholesky": Cholesky}
-LIKELIHOODS = {
-    "binary": ("bernoulli", "categorical"),
-    "pixel": ("logistic", "categorical"),
-    "category": ("categorical",),
-    "real": ("normal",),
-}  # of each kind of entry, the default first
+Made = Callable[[str, int, tuple[int, ...], Any], nn.Module]  # kind, levels, shape, scale -> head
+
+
+def _bernoulli(kind: str, levels: int, shape: tuple[int, ...], scale: Any) -> nn.Module:
+    return Bernoulli(shape)
+
+
+def _categorical(kind: str, levels: int, shape: tuple[int, ...], scale: Any) -> nn.Module:
+    return Categorical(shape, levels, grid=kind != "category")
+
+
+def _logistic(kind: str, levels: int, shape: tuple[int, ...], scale: Any) -> nn.Module:
+    return Logistic(shape, levels, scale or "network")
+
+
+def _normal(kind: str, levels: int, shape: tuple[int, ...], scale: Any) -> nn.Module:
+    return Normal(shape, "shared" if scale is None else scale)
+
+
+POSTERIORS: dict[str, Callable[[int], nn.Module]] = {
+    "isotropic": Isotropic,
+    "diagonal": Diagonal,
+    "cholesky": Cholesky,
+}
+LIKELIHOODS: dict[str, dict[str, Made]] = {
+    "binary": {"bernoulli": _bernoulli, "categorical": _categorical},
+    "pixel": {"logistic": _logistic, "categorical": _categorical},
+    "category": {"categorical": _categorical},
+    "real": {"normal": _normal},
+}  # of each kind of entry, the default first: a new family is one line here
+SCALED = ("normal", "logistic")  # the families that `scale` goes to
 
 
 def posterior_head(name: str, latent: int) -> nn.Module:
     """The head of the posterior family `name` over `latent` dimensions."""
-    if name not in POSTERIORS:
+    if not isinstance(name, str) or name not in POSTERIORS:
+        name = str(name)
         raise UsageError(f"posterior '{name}' is not known; {did_you_mean(name, POSTERIORS)}")
     return POSTERIORS[name](latent)
 
@@ -63,17 +91,11 @@ def _head(
     strict: bool = True,
 ) -> nn.Module:
     families = LIKELIHOODS[kind]
-    name = families[0] if likelihood == "auto" else likelihood
+    name = next(iter(families)) if likelihood == "auto" else likelihood
     if name not in families:
         every = {family for names in LIKELIHOODS.values() for family in names}
         hint = f"it takes {' or '.join(families)}" if name in every else did_you_mean(name, every)
         raise UsageError(f"likelihood '{name}' does not fit entries of kind '{kind}'; {hint}")
-    if name == "normal":
-        return Normal(shape, "shared" if scale is None else scale)
-    if name == "logistic":
-        if scale is not None and not isinstance(scale, str):
-            raise UsageError(f"scale {scale}: a logistic takes network, entry or shared")
-        return Logistic(shape, levels, scale or "network")
-    if scale is not None and strict:
+    if scale is not None and strict and name not in SCALED:
         raise UsageError(f"scale={scale} was given, but a {name} likelihood has no scale")
-    return Bernoulli(shape) if name == "bernoulli" else Categorical(shape, levels)
+    return families[name](kind, levels, shape, scale)

@@ -48,44 +48,54 @@ class Bernoulli(nn.Module):
 
 
 class CategoricalLikelihood(Likelihood):
-    """Independent categories per entry: `logits` (*k, n, *shape, levels), x holds codes 0...L-1.
+    """Independent categories per entry: `logits` (*k, n, *shape, levels).
 
-    `mean` is the most probable code: codes have no order, hence no average.
+    x holds codes 0...L-1, or with `grid` the places k / (L-1) of [0, 1] that pixels and bits have.
+    `mean` of codes is the most probable one, since they have no order, hence no average; places on a
+    grid have one.
     """
 
     support = constraints.nonnegative_integer  # type: ignore[assignment]
 
-    def __init__(self, logits: Tensor, event_dims: int) -> None:
+    def __init__(self, logits: Tensor, event_dims: int, grid: bool = False) -> None:
         super().__init__(logits[..., 0], event_dims)
-        self.logits = logits.log_softmax(-1)
+        self.logits, self.unit = logits.log_softmax(-1), max(1, logits.shape[-1] - 1) if grid else 1
+        self.grid = grid
 
     @property
     def mean(self) -> Tensor:
-        return self.logits.argmax(-1).to(self.logits.dtype)
+        if not self.grid:
+            return self.logits.argmax(-1).to(self.logits.dtype)
+        places = torch.arange(self.logits.shape[-1], device=self.logits.device) / self.unit
+        return (self.logits.exp() * places.to(self.logits.dtype)).sum(-1)
 
     def terms(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         shape = torch.broadcast_shapes(x.shape, self.logits.shape[:-1])
-        code = filled(x, mask).long().expand(shape).unsqueeze(-1)
+        code = (filled(x, mask) * self.unit).round().long().expand(shape).unsqueeze(-1)
         return masked(self.logits.expand(*shape, -1).gather(-1, code).squeeze(-1), mask)
 
     def draw(self, generator: torch.Generator | None = None) -> Tensor:
         p = self.logits.exp()
         u = torch.rand(p.shape[:-1], generator=generator, dtype=p.dtype, device=p.device)
         code = (p.cumsum(-1) < u.unsqueeze(-1)).sum(-1)
-        return code.clamp(max=p.shape[-1] - 1).to(p.dtype)
+        return code.clamp(max=p.shape[-1] - 1).to(p.dtype) / self.unit
 
 
 class Categorical(nn.Module):
-    """Head of a categorical likelihood over rows of `shape`: `levels` logits per entry."""
+    """Head of a categorical likelihood over rows of `shape`: `levels` logits per entry.
 
-    def __init__(self, shape: tuple[int, ...], levels: int) -> None:
+    `grid`: x holds places k / (levels - 1), not codes; see `CategoricalLikelihood`.
+    """
+
+    def __init__(self, shape: tuple[int, ...], levels: int, grid: bool = False) -> None:
         super().__init__()
-        self.shape, self.levels = tuple(shape), levels
+        self.shape, self.levels, self.grid = tuple(shape), levels, grid
         self.size = levels * math.prod(shape)
 
     def forward(self, h: Tensor) -> CategoricalLikelihood:
         logits = wide(h).unflatten(-1, (self.levels, *self.shape))
-        return CategoricalLikelihood(logits.movedim(-1 - len(self.shape), -1), len(self.shape))
+        logits = logits.movedim(-1 - len(self.shape), -1)
+        return CategoricalLikelihood(logits, len(self.shape), self.grid)
 
 
 class OneHot(Latent):

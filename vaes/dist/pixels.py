@@ -82,7 +82,7 @@ class Logistic(nn.Module):
         elif scale == "shared":
             self.log_scale = nn.Parameter(torch.zeros(()))
         elif not self.network:
-            raise UsageError(f"scale '{scale}' is not known; use network, entry or shared")
+            raise UsageError(f"scale {scale}: a logistic takes network, entry or shared")
 
     def forward(self, h: Tensor) -> DiscretisedLogistic:
         h = wide(h).unflatten(-1, (-1, *self.shape))

@@ -6,6 +6,7 @@ a sampler over codes has to be.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,16 +20,16 @@ if TYPE_CHECKING:
     from vaes.model import Model, Phase
 
 
-class Prior(nn.Module):
+class Prior(nn.Module, ABC):
     """Base of the priors: `forward(n)` and, for fitted ones, `phases` and `begin`."""
 
     phases: tuple[Phase, ...] = ()
 
+    @abstractmethod
     def forward(self, n: int) -> Latent:
-        """p(z) n times."""
-        raise TypeError(f"{type(self).__name__} does not say what it is a distribution of")
+        """p(z) n times: batch (n,), event (d,)."""
 
-    def begin(self, model: Model, phase: str, data: Data) -> None:
+    def begin(self, model: Model, phase: str, data: Data) -> None:  # noqa: B027 - optional
         """Called without gradients before each phase with all training rows."""
 
 

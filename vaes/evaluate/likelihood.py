@@ -118,7 +118,7 @@ def evidence(model: Model, data: Data, k: int = 1000, seed: int = 0) -> Evidence
     was = model.training
     model.eval()
     k = 1 if model.bound == "exact" else k
-    width = max(model.spec.size, model.latent, widest(model))
+    width = widest(model)
     at_once = max(1, min(500, ENTRIES // width // min(k, 4)))
     parts = [_rows(model, batch, k, seed, width) for batch in data.batches(at_once)]
     model.train(was)

@@ -14,6 +14,7 @@ from vaes.batch import Spec
 from vaes.errors import UsageError, did_you_mean
 from vaes.model import Model
 
+OURS = ("spec", "objective", "prior", "bound")  # arguments of `compose` that recipes give
 MODULES = ("encoder", "decoder")  # parts that are Python objects: not for the command line
 
 
@@ -35,14 +36,18 @@ def summary(name: str) -> str:
 
 
 def options(name: str) -> dict[str, inspect.Parameter]:
-    """What `build` takes beside the spec, with the parts of `compose` where it passes them on."""
+    """What `build` takes beside the spec, by name.
+
+    A `build` that ends in `**parts` passes them on to `compose`: its parts are options too, but for
+    those that the recipe names in `FIXED`.
+    """
     from vaes.composed import compose
 
     found = dict(inspect.signature(recipe(name).build).parameters)
     found.pop("spec")
     if found.pop("parts", None) is not None:
         parts = dict(inspect.signature(compose).parameters)
-        for fixed in ("spec", "objective", "prior", "bound"):
+        for fixed in (*OURS, *getattr(recipe(name), "FIXED", ())):
             parts.pop(fixed)
         found = {**found, **{k: v for k, v in parts.items() if k not in found}}
     return found

@@ -14,6 +14,8 @@ from vaes.dist.priors import FittedNormal
 from vaes.model import Model, Step
 from vaes.objective import Objective, log_likelihood
 
+FIXED = ("posterior",)  # parts that are no option here
+
 
 @dataclass(frozen=True)
 class Reconstruction(Objective):

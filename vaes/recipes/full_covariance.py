@@ -9,6 +9,8 @@ from vaes.composed import compose
 from vaes.model import Model
 from vaes.objective import Elbo
 
+FIXED = ("posterior",)  # parts that are no option here
+
 
 def build(spec: Spec, *, samples: int = 1, warmup: float = 0.1, **parts: Any) -> Model:
     """The ELBO under q(z|x) = N(m, L L^T), L lower triangular.
@@ -16,5 +18,4 @@ def build(spec: Spec, *, samples: int = 1, warmup: float = 0.1, **parts: Any) ->
     samples: draws of z per row and step · warmup: share of the budget over which the weight of the
     rate rises to 1 · parts: see `compose`.
     """
-    parts.setdefault("posterior", "cholesky")
-    return compose(spec, Elbo(samples, warmup=warmup), **parts)
+    return compose(spec, Elbo(samples, warmup=warmup), posterior="cholesky", **parts)
