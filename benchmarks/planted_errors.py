@@ -190,8 +190,8 @@ PLANTS = [
     Plant(
         "a warm-up that the loop never begins",
         FIT,
-        "return replace(step, fraction=fraction)",
-        "return replace(step, fraction=torch.ones_like(fraction))",
+        "fraction=(p.step - start) / max(1, end - start),",
+        "fraction=1.0,",
         (T_FIT,),
     ),
     Plant(
@@ -380,32 +380,47 @@ PLANTS = [
     Plant(
         "no bias correction in Adam",  # 1 - beta^t is 1 from the start
         OPTIM,
-        '"step": torch.zeros((), ',
-        '"step": torch.full((), 1e6, ',
+        '"step": [torch.zeros((), ',
+        '"step": [torch.full((), 1e6, ',
+        (T_OPTIM,),
+    ),
+    Plant(
+        "one beta for both moments",
+        OPTIM,
+        "beta2=player.betas[1],",
+        "beta2=player.betas[0],",
         (T_OPTIM,),
     ),
     Plant(
         "steps that are not finite are taken",
         OPTIM,
-        "adam.found_inf = (~good).float()",
-        "adam.found_inf = (~good).float() * 0",
+        "found_inf=(~good).float(),",
+        "found_inf=(~good).float() * 0,",
         (T_OPTIM,),
     ),
     Plant(
         "skipped steps shrink the moments",
         OPTIM,
-        "adam.found_inf = (~good).float()",
-        "gs = [torch.where(good, g, 0.0) for g in gs]",
+        "        player, state = self.model.players[name], self.moments[name]\n",
+        "        player, state = self.model.players[name], self.moments[name]\n"
+        "        gs, norm = [torch.where(good, g, 0.0) for g in gs], norm.nan_to_num(0.0, 0.0)\n"
+        "        good = torch.ones_like(good)\n",
         (T_OPTIM,),
     ),
     Plant(
         "skipped steps count for the bias correction",
         OPTIM,
-        "        adam.step()\n",
-        "        adam.step()\n"
-        "        for state in adam.state.values():\n"
-        '            state["step"].add_(~good)\n',
+        "            maximize=False,\n        )\n",
+        "            maximize=False,\n        )\n"
+        '        torch._foreach_add_(state["step"], float(~good))\n',
         (T_OPTIM,),
+    ),
+    Plant(
+        "moments that live are swept away",
+        OPTIM,
+        "tensor.abs() < DUST",
+        "tensor.abs() > DUST",
+        (T_OPTIM, T_PLANTED),
     ),
     Plant(
         "a streak of skipped steps that never ends",
@@ -417,8 +432,8 @@ PLANTS = [
     Plant(
         "one learning rate for all players",
         OPTIM,
-        '["lr"] = rate * self.model.players[name].rate',
-        '["lr"] = rate',
+        "lr=rate * player.rate,",
+        "lr=rate,",
         (T_OPTIM,),
     ),
     Plant(
@@ -446,15 +461,15 @@ PLANTS = [
     Plant(
         "the last weights are kept",
         FIT,
-        "if score > self.progress.best:",
+        "if score > p.best:",
         "if score is not None:",
         (T_FIT,),
     ),
     Plant(
         "a phase begins from the last weights",
         FIT,
-        "        if not self.stop:\n            self.model.load_state_dict(self.best)\n",
-        "        if not self.stop:\n",
+        "            self.model.load_state_dict(self.best)\n            p.phase, p.begun",
+        "            p.phase, p.begun",
         (T_FIT, T_PLANTED),
     ),
     Plant(
@@ -503,9 +518,8 @@ PLANTS = [
     Plant(
         "noise of the bound by the place in a chunk of rows",
         LIKELIHOOD,
-        "noise = shared_noise(model, k, seed, batch.x)",
-        "noise = shared_noise(model, k * len(batch), seed, batch.x)\n"
-        "        noise = noise.view(k, len(batch), -1)",
+        "yield batch, noise[:, start : start + len(batch)]",
+        "yield batch, noise[:, : len(batch)]",
         (T_PLANTED,),
     ),
     Plant(
@@ -539,8 +553,8 @@ PLANTS = [
     Plant(
         "bits per dimension in nats",
         SUMMARY,
-        "-score.mean / (model.spec.size * math.log(2))",
-        "-score.mean / model.spec.size",
+        "-score.mean / (seen * math.log(2))",
+        "-score.mean / seen",
         (T_PLANTED,),
     ),
     Plant(
@@ -683,9 +697,8 @@ PLANTS = [
     Plant(
         "a resume that forgets Adam's second moments",
         OPTIM,
-        "for kind, found in self.moments[name].items():",
-        "for kind, found in self.moments[name].items():\n"
-        "                found = [t.clone() for t in found] if kind == 'second' else found",
+        'tensors |= {f"{kind}/{k}": t for k, t in',
+        'tensors |= {f"{kind}/{k}": t.clone() if kind == "second" else t for k, t in',
         (T_RESUME,),
     ),
     Plant(

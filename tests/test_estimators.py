@@ -140,10 +140,30 @@ def test_frames_come_in(fitted, make):
     assert (model.transform(mixed) == model.transform(frame)).all()
 
 
-def test_labels_come_along():
-    model = quick().fit(ROWS, np.arange(300) % 3)
-    assert model.spec_.classes == ("0", "1", "2")
-    assert model.transform(ROWS).shape == (300, 2)
+def test_a_target_is_ignored():
+    """So that the model can stand before a regression in a pipeline."""
+    with_y = quick().fit(ROWS, np.linspace(0, 1, 300))
+    assert np.array_equal(with_y.transform(ROWS), quick().fit(ROWS).transform(ROWS))
+
+
+def test_fitting_leaves_a_network_of_the_users_own_as_it_was():
+    body = torch.nn.Linear(5, 3)
+    before = body.weight.clone()
+    model = VAE(latent=2, encoder=body, options={"steps": 20})
+    first = model.fit(ROWS).transform(ROWS)
+    assert torch.equal(body.weight, before)
+    assert np.array_equal(model.fit(ROWS).transform(ROWS), first)
+
+
+def test_a_frozen_network_does_not_move():
+    body = torch.nn.Linear(5, 3).requires_grad_(False)
+    model = VAE(latent=2, encoder=body, options={"steps": 20}).fit(ROWS)
+    assert torch.equal(model.model_.encoder.body.weight, body.weight)
+
+
+def test_float64_in_float64_out(fitted):
+    assert fitted.transform(ROWS.astype(np.float64)).dtype == np.float64
+    assert fitted.transform(ROWS.astype(np.float32)).dtype == np.float32
 
 
 def test_mistakes_are_one_line(fitted):

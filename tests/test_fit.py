@@ -7,6 +7,7 @@ import math
 import os
 import random
 import shutil
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -42,7 +43,7 @@ def trained(**settings: Any) -> tuple[Loop, dict[int, list[Tensor]], list[dict[s
 
 # --- steps ----------------------------------------------------------------------------------------
 def test_many_bad_steps_in_a_row_end_the_run_with_a_cause():
-    """Step 7 on is not finite: the run ends at the first line of the log after 20 of them."""
+    """Step 7 on is not finite: the run ends after 20 of them."""
 
     def losses(m: Toy, batch: Batch, step: Step) -> dict[str, Tensor]:
         return {"model": m.a.sum() * (math.nan if int(step.index) >= 7 else 1.0)}
@@ -51,8 +52,8 @@ def test_many_bad_steps_in_a_row_end_the_run_with_a_cause():
     with pytest.raises(DivergedError) as caught:
         loop.run()
     assert loop.optimizer is not None
-    assert loop.progress.step == 30  # 7 + 20 steps, then the next multiple of 5
-    assert int(loop.optimizer.streak) == 23
+    assert loop.progress.step == 27
+    assert int(loop.optimizer.streak) == 20
     line = str(caught.value)
     assert "\n" not in line
     for part in (f"{STREAK} steps in a row", "learning rate, 0.5", "try a tenth", "precision=fp32"):
@@ -111,20 +112,25 @@ class Shift(Toy):
 
 
 def test_early_stopping_waits_for_the_warm_up_and_keeps_the_best():
-    """Of 1000 steps, validated every 20: best at 20, warm-up to 100, patience 100, so 201 steps.
+    """Of 1000 steps, validated every 20: none judged before the warm-up ends at 100, the best at
+    100, patience 100, so 201 steps.
 
-    a falls by .01 a step from 0; the kept a is that of step 20.
+    a falls by .01 a step from 0; held-out rows are judged by a^2, the loss at the schedule's end.
     """
-    model = Shift(lambda m, *_: {"model": m.a.sum()})
+
+    def losses(m: Toy, batch: Batch, step: Step) -> dict[str, Tensor]:
+        return {"model": m.a.sum() if step.fraction < 1 else m.a.square().sum()}
+
+    model = Shift(losses)
     model.a.data.zero_()
     loop = looped(model, steps=1000, lr=0.01, log=1000)
     loop.run()
     assert (loop.plan.warmup, loop.plan.validate, loop.plan.patience) == (100, 20, 100)
     assert loop.progress.taken == 201
-    assert model.a.item() == pytest.approx(-0.2, abs=1e-6)
+    assert model.a.item() == pytest.approx(-1.0, abs=1e-6)
     x = VALID.x.double()
-    by_hand = -0.5 * ((x + 0.2).square() + math.log(2 * math.pi)).sum(1).mean().item()
-    assert bound(model, VALID).elbo == pytest.approx(by_hand, abs=1e-6)
+    by_hand = -0.5 * ((x + 1.0).square() + math.log(2 * math.pi)).sum(1).mean().item()
+    assert bound(model, VALID).elbo == pytest.approx(by_hand, abs=1e-5)
 
 
 def test_without_patience_all_steps_are_taken():
@@ -170,7 +176,10 @@ def test_phases_have_their_shares_and_a_phase_may_have_none():
     fractions: dict[str, list[float]] = {"one": [], "two": []}
 
     def losses(m: Toy, batch: Batch, step: Step) -> dict[str, Tensor]:
-        fractions[step.phase].append(float(step.fraction))
+        if m.training:
+            fractions[step.phase].append(float(step.fraction))
+        else:
+            assert step.fraction == 1  # held-out rows are judged as at the end of the schedule
         return {"model": (m.a + m.b * 0).square().sum()}
 
     model = Staged(losses)
@@ -310,3 +319,16 @@ def test_no_parameter_is_ever_not_finite(name, lr, precision):
     assert all(p.isfinite().all() for p in model.parameters())
     assert all(math.isfinite(r["valid_elbo"]) for r in records if "valid_elbo" in r)
     assert math.isfinite(bound(copy.deepcopy(model), prepared.test).elbo)
+
+
+def test_a_run_that_the_time_ends_keeps_what_it_learnt():
+    """No validation came before the end: the last weights are kept, not those of the start."""
+    loop = looped(small(), steps=5000, log=1000, time=0.2)
+    loop.plan = replace(loop.plan, validate=10**6)
+    before = {k: v.clone() for k, v in loop.model.state_dict().items()}
+    loop.run()
+    assert 0 < loop.progress.taken < 5000
+    assert loop.progress.best_step == loop.progress.taken
+    assert not any(
+        torch.equal(before[name], weight) for name, weight in loop.model.named_parameters()
+    )

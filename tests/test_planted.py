@@ -20,7 +20,7 @@ from tests.fixtures import (
     lg,
     unclip,
 )
-from tests.toys import TRAIN, Toy, looped, small
+from tests.toys import TRAIN, Toy, looped, small, steps_of
 from vaes.batch import Batch, Data, Spec
 from vaes.dist.gaussian import LOG_SCALE
 from vaes.evaluate import likelihood
@@ -28,7 +28,7 @@ from vaes.evaluate.likelihood import BLOCKS, bound, evidence, shared_noise
 from vaes.evaluate.summary import summary
 from vaes.model import Model, Phase, Player, owned
 from vaes.objective import log_likelihood, log_weight
-from vaes.optim import Average
+from vaes.optim import Average, Optimizer
 from vaes.recipes import build
 
 TWICE = Data(Spec((5,)), LG_X.expand(2, -1))  # two equal rows: no spread over rows
@@ -169,13 +169,31 @@ def test_the_average_has_the_buffers_of_the_moment():
     assert model.encoder.body[1].num_batches_tracked == best
 
 
+def test_sweeping_dust_leaves_what_lives():
+    """Past step 100 Adam is still torch's; a moment below 1e-30 has become 0."""
+    model, other = (Toy(lambda m, *_: {"model": (m.a.square() + 0 * m.b).sum()}) for _ in range(2))
+    optimizer, theirs = Optimizer(model, None, "fp32"), torch.optim.Adam([other.a], 1e-2)
+    optimizer.moments["model"]["first"][1].fill_(
+        1e-25
+    )  # of b, whose gradient is 0: halves for ever
+    for batch, step in steps_of(model, 250):
+        optimizer.step(batch, step, 1e-2, ("model",))
+        theirs.zero_grad()
+        other.a.square().sum().backward()
+        theirs.step()
+    assert model.a.item() == pytest.approx(other.a.item(), abs=1e-6)
+    assert optimizer.moments["model"]["first"][1].item() == 0
+
+
 class Falls(Toy):
-    """x ~ N(a, I) with a falling from 0, the best that there is; notes a as a phase begins."""
+    """x ~ N(a, I) with a falling from 0 past -.1, where it is best; notes a as a phase begins."""
 
     phases = (Phase("train"), Phase("look", share=0.0))
 
     def __init__(self) -> None:
-        super().__init__(lambda m, *_: {"model": m.a.sum()})
+        super().__init__(
+            lambda m, *_: {"model": (m.a if m.training else (m.a + 0.1).square()).sum()}
+        )
         self.a.data.zero_()
         self.noted: dict[str, float] = {}
 
@@ -190,8 +208,8 @@ class Falls(Toy):
 
 def test_a_phase_begins_from_the_best_weights():
     """a falls by .01 a step, validated every 10 of 40 steps: the best a is that of step 10."""
-    model, x = Falls(), TRAIN.x - TRAIN.x.mean(0)
-    centred = replace(TRAIN, x=x)
-    looped(model, data=centred, valid=centred, lr=0.01, patience=0.0).run()
+    model = Falls()
+    rows = replace(TRAIN, x=TRAIN.x - TRAIN.x.mean(0) - 0.1)
+    looped(model, data=rows, valid=rows, lr=0.01, patience=0.0).run()
     assert model.noted == pytest.approx({"train": 0.0, "look": -0.1}, abs=1e-6)
     assert model.a.item() == pytest.approx(-0.1, abs=1e-6)

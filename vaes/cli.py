@@ -7,6 +7,7 @@ permission; 130 and 143 signals; a traceback only with --debug.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -38,6 +39,7 @@ SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out images that
 
 @app.command()
 def train(
+    context: typer.Context,
     data: Annotated[
         str | None,
         typer.Argument(metavar="DATA", help="Built-in name, folder of images, .npy .npz .csv …"),
@@ -73,6 +75,13 @@ def train(
 
     if (data is None) == (resume is None):
         raise UsageError("give DATA to train on, or --resume RUN to go on with a run")
+    for option in context.params if resume is not None else ():
+        source = context.get_parameter_source(option)
+        if option != "resume" and source is not None and source.name == "COMMANDLINE":
+            raise UsageError(
+                f"--{option.strip('_').replace('_', '-')} was given with --resume, which goes on "
+                "exactly as the run began; leave it out, or train a new run"
+            )
     with console.progress() as progress:
         if resume is not None:
             run = training.resume(resume, report=console.say, callbacks=[progress])
@@ -320,6 +329,9 @@ def _options(pairs: list[str] | None, **named: Any) -> dict[str, Any]:
 def _value(text: str) -> Any:
     if text.lower() in ("none", "null"):
         return None
+    for read in (int, float):
+        with contextlib.suppress(ValueError):
+            return read(text)
     try:
         return json.loads(text.lower() if text.lower() in ("true", "false") else text)
     except json.JSONDecodeError:

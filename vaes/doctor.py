@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 
 from vaes.run import versions
 
@@ -13,12 +12,11 @@ def findings() -> list[str]:
     import torch
 
     from vaes.data.builtin import cache_folder
-    from vaes.plan import onednn_is_exact
+    from vaes.machine import compiler, cores, onednn_is_exact
 
     lines = [f"{name:10} {version}" for name, version in versions().items()]
-    lines.append(f"threads    {torch.get_num_threads()} of {os.cpu_count()} processors")
-    compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
-    lines.append(f"compiler   {compiler or 'none: long runs are not compiled'}")
+    lines.append(f"threads    {torch.get_num_threads()} of {cores()} processors")
+    lines.append(f"compiler   {compiler() or 'none: long runs are not compiled'}")
     if torch.cuda.is_available():
         lines.append(f"cuda       {torch.cuda.get_device_name(0)}")
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -62,18 +63,20 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any = None) -> VAE:
-        """Trains on rows X; y, where given, are labels (n,) that come along."""
+        """Trains on rows X; y is ignored, as scikit-learn has it for what learns without labels."""
         if not 0 < self.validation < 1:
             raise UsageError(f"validation={self.validation}: a share of the rows, above 0, below 1")
         prepared = sources.prepare(
-            sources.load(X, label=y),
+            sources.load(X),
             split=(1 - self.validation, self.validation, 0.0),
             seed=self.random_state,
             kind=self.kind,
             binarize=self.binarize,
             missing=self.missing,
         )
-        given = {"latent": self.latent, "encoder": self.encoder, "decoder": self.decoder}
+        # copies: fitting leaves parameters as they were, so that a second fit starts afresh
+        bodies = {"encoder": copy.deepcopy(self.encoder), "decoder": copy.deepcopy(self.decoder)}
+        given = {"latent": self.latent, **bodies}
         options = dict(self.options or {}) | {k: v for k, v in given.items() if v is not None}
         ours, settings = split_options(self.recipe, options | {"seed": self.random_state})
         model = seeded_build(self.recipe, prepared.spec, settings.seed, ours)
@@ -93,9 +96,10 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, X: Any) -> np.ndarray:
-        """Posterior means (n, d); deterministic."""
+        """Posterior means (n, d), float64 where X is; deterministic."""
         rows = self._rows(X)
-        return uses.encode(self.model_, rows).mean.numpy()
+        codes = uses.encode(self.model_, rows).mean.numpy()
+        return codes.astype(np.float64) if getattr(X, "dtype", None) == np.float64 else codes
 
     def inverse_transform(self, Z: Any) -> np.ndarray:
         """Means of p(x|z) of codes (n, d), in the user's units."""

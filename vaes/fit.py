@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,13 +18,16 @@ from torch import Tensor, nn
 
 from vaes.batch import Batch, Data
 from vaes.errors import DivergedError
-from vaes.evaluate.likelihood import Bound, bound
+from vaes.evaluate.likelihood import Bound, bound, with_noise
+from vaes.machine import matmul, threads
 from vaes.model import Model, Phase, Step
+from vaes.objective import log_weight
 from vaes.optim import Average, Optimizer
 from vaes.plan import Plan
 
 STREAK = 20  # skipped steps in a row that end a run
 VALIDATION_ROWS = 10_000
+CHUNK = 1_000  # rows at a time in validation
 
 Record = dict[str, Any]
 Callback = Callable[["Loop", Record], None]
@@ -51,7 +53,7 @@ class Progress:
 
 
 class Loop:
-    """Trains `model` on `train` by `plan`; keeps the weights with the best validation bound.
+    """Trains `model` on `train` by `plan`; keeps the weights that descend best on held-out rows.
 
     `run` ends with those weights in `model`. `state` and `restore` carry everything that an exact
     resume needs. A model that the compiler cannot take runs eagerly, and `notes` says so.
@@ -73,6 +75,7 @@ class Loop:
         self.best = {k: v.detach().clone() for k, v in model.state_dict().items()}
         self._compiled = plan.compile
         self._lengths = _lengths(model.phases, plan.steps)
+        self._began = 0.0
 
     @property
     def averaged(self) -> Model:
@@ -81,6 +84,7 @@ class Loop:
 
     def run(self) -> Progress:
         """All phases, or as far as `stop` and the time allow."""
+        self._began = time.perf_counter() - self.progress.seconds
         with threads(self.plan.threads), matmul(self.plan.matmul):
             while self.progress.phase < len(self.model.phases) and not self.stop:
                 self._run_phase(self.model.phases[self.progress.phase])
@@ -119,13 +123,13 @@ class Loop:
                 self.model.begin(phase.name, self.train)
                 if self.average:
                     self.average = Average(self.model, self.plan.ema)
-            p.begun, p.best, p.best_step = True, -math.inf, p.step
-            if length == 0:
-                self._validate(phase)
-                self._keep(self.model)
+            p.begun, p.best, p.best_step = True, -math.inf, -1
         if length:
             self._steps(phase, start, start + length)
         if not self.stop:
+            if p.best_step < 0:  # nothing was judged yet: no steps, or the time ended first
+                score = self._held_out(self.averaged, phase) if length else -math.inf
+                self._keep(self.averaged, score)
             self.model.load_state_dict(self.best)
             p.phase, p.begun, p.step = p.phase + 1, False, start + length
 
@@ -134,7 +138,7 @@ class Loop:
         movers = phase.players if phase.players is not None else tuple(model.players)
         stream = self.train.stream(plan.batch, plan.seed, p.step, model.whole_epochs)
         model.train()
-        clock, rows, logged = time.perf_counter(), 0, p.step
+        clock, rows = time.perf_counter(), 0
         # asked before the step, so that a run resumed from its very last state takes no further one
         while p.step < end and not self.stop and not self._over(start):
             batch = next(stream)
@@ -146,14 +150,12 @@ class Loop:
             if self.average and p.step % Average.EVERY == 0:
                 self.average.update(p.step)
             if p.step % plan.log == 0 or p.step == end or p.step % plan.validate == 0:
-                self._check_streak()
-                elapsed = time.perf_counter() - clock
-                p.seconds += elapsed
-                self._log(phase, batch, step, numbers, rows / max(elapsed, 1e-9))
-                clock, rows, logged = time.perf_counter(), 0, p.step
+                speed = rows / max(time.perf_counter() - clock, 1e-9)
+                self._log(phase, batch, step, numbers, speed, start, end)
+                clock, rows = time.perf_counter(), 0
+            p.seconds = time.perf_counter() - self._began
+            self._check_streak()
             self._call({})
-        if p.step > logged:
-            p.seconds += time.perf_counter() - clock
 
     def _step(self, phase: Phase, batch: Batch, start: int, end: int) -> Step:
         p, plan = self.progress, self.plan
@@ -201,11 +203,17 @@ class Loop:
             return optimizer.step(*args)
 
     def _log(
-        self, phase: Phase, batch: Batch, step: Step, numbers: Tensor | None, speed: float
+        self,
+        phase: Phase,
+        batch: Batch,
+        step: Step,
+        numbers: Tensor | None,
+        speed: float,
+        start: int,
+        end: int,
     ) -> None:
         p, plan = self.progress, self.plan
         record: Record = {"step": p.step, "epoch": p.step / plan.per_epoch, "phase": phase.name}
-        due = p.step % plan.validate == 0 or p.step == sum(self._lengths[: p.phase + 1])
         part = self._measure(self.model, batch)
         record |= {"elbo": part.elbo, "distortion": part.distortion, "rate": part.rate}
         record |= {"active_units": part.active_units, "lr": plan.rate(p.step - 1)}
@@ -214,8 +222,8 @@ class Loop:
             record |= {"loss": numbers[0].item(), "grad_norm": numbers[1].item()}
         if self.optimizer:
             record["skipped"] = int(self.optimizer.skipped)
-        if due:
-            valid = self._validate(phase)
+        if p.step % plan.validate == 0 or p.step == end:
+            valid = self._validate(phase, start, end)
             record["valid_elbo"], record["valid_distortion"] = valid.elbo, valid.distortion
             record["valid_rate"], record["valid_active_units"] = valid.rate, valid.active_units
         self._call(record)
@@ -233,19 +241,38 @@ class Loop:
         )
         return bound(model, one, seed=self.plan.seed)
 
-    def _validate(self, phase: Phase) -> Bound:
-        model = self.averaged
-        found = bound(model, self.valid, seed=self.plan.seed)
-        score = -found.distortion if model.bound == "none" else found.elbo
-        if score > self.progress.best:
-            self._keep(model)
-            self.progress.best, self.progress.best_step = score, self.progress.step
-        return found
+    def _validate(self, phase: Phase, start: int, end: int) -> Bound:
+        """The bound on held-out rows; keeps the weights where they descend best there.
+
+        None are kept from the warm-up, whose loss is another one.
+        """
+        p, model = self.progress, self.averaged
+        if p.step >= min(start + self.plan.warmup, end):
+            score = self._held_out(model, phase)
+            if score > p.best:
+                self._keep(model, score)
+        return bound(model, self.valid, seed=self.plan.seed)
 
     @torch.no_grad()
-    def _keep(self, model: Model) -> None:
+    def _held_out(self, model: Model, phase: Phase) -> float:
+        """Minus what the model descends at the end of its schedule, on held-out rows; a model that
+        descends nothing is judged by its bound."""
+        was, total = model.training, 0.0
+        model.eval()
+        one = torch.ones(())
+        for batch, noise in with_noise(model, self.valid, model.samples, self.plan.seed, CHUNK):
+            step = Step(self.plan.steps * one.long(), one.long(), one, noise, phase.name)
+            losses = model.losses(batch, step)
+            score = -sum(losses.values()) if losses else log_weight(model, batch, noise=noise)
+            total += float(torch.as_tensor(score).mean()) * len(batch)
+        model.train(was)
+        return total / len(self.valid)
+
+    @torch.no_grad()
+    def _keep(self, model: Model, score: float) -> None:
         for name, tensor in model.state_dict().items():
             self.best[name].copy_(tensor)
+        self.progress.best, self.progress.best_step = score, self.progress.step
 
     def _over(self, start: int) -> bool:
         """Whether the time is spent, or the bound has not improved for the plan's patience."""
@@ -271,7 +298,7 @@ class Loop:
 
 
 def _owns(model: Model) -> bool:
-    return any(True for _ in model.parameters())
+    return any(weight.requires_grad for weight in model.parameters())
 
 
 def _some(valid: Data) -> Data:
@@ -282,27 +309,3 @@ def _lengths(phases: Sequence[Phase], steps: int) -> list[int]:
     """Steps of each phase by its share of the budget."""
     total = sum(phase.share for phase in phases) or 1.0
     return [round(steps * phase.share / total) for phase in phases]
-
-
-@contextmanager
-def threads(number: int) -> Iterator[None]:
-    """`number` threads inside, what was set before outside."""
-    before, state = torch.get_num_threads(), torch.get_rng_state()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-        torch.set_rng_state(state)
-
-
-@contextmanager
-def matmul(route: str) -> Iterator[None]:
-    """fp32 products through oneDNN where `plan` found that exact there; put back afterwards."""
-    before = torch.get_float32_matmul_precision()
-    if route == "onednn":
-        torch.set_float32_matmul_precision("medium")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)

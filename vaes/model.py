@@ -139,9 +139,11 @@ class Model(nn.Module, ABC):
 
 
 def owned(model: Model) -> dict[str, dict[str, nn.Parameter]]:
-    """Per player its parameters by name; every parameter has exactly one owner."""
+    """Per player its parameters by name; every one that may move has exactly one owner."""
     found: dict[str, dict[str, nn.Parameter]] = {name: {} for name in model.players}
     for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue  # frozen by the user: a network that was trained before
         owners = [
             player
             for player, p in model.players.items()

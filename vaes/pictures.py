@@ -36,7 +36,7 @@ def draw_pictures(run: Run, model: Model, prepared: Prepared) -> None:
     x = test.rows(slice(None)).x
     seed = run.info["plan"]["seed"]
     with disk.writing(run.path):
-        _samples(model, x, decode, run.path / "samples.png", seed)
+        _samples(model, x, test.mask, decode, run.path / "samples.png", seed)
         _reconstructions(model, test, x, decode, run.path / "reconstructions.png")
         evaluation = disk.read_json(run.path / "evaluation.json", f"run '{run.path}'")
         lines = {k: v["log_evidence"] for k, v in evaluation["baselines"].items()}
@@ -46,14 +46,20 @@ def draw_pictures(run: Run, model: Model, prepared: Prepared) -> None:
 
 
 def _samples(
-    model: Model, x: Tensor, decode: Callable[[Tensor], np.ndarray], path: Path, seed: int
+    model: Model,
+    x: Tensor,
+    mask: Tensor | None,
+    decode: Callable[[Tensor], np.ndarray],
+    path: Path,
+    seed: int,
 ) -> None:
     if shown(model.spec):
         drawn, _ = uses.sample(model, SIDE * SIDE, seed=seed, mean=True)
         show_rows(model.spec, decode, drawn.unflatten(0, (SIDE, SIDE)), path)
     else:
         drawn, _ = uses.sample(model, ROWS, seed=seed)
-        plot.marginals(flat(decode(x)), flat(decode(drawn)), path, names=model.spec.names)
+        seen = with_gaps(flat(decode(x)), mask)
+        plot.marginals(seen, flat(decode(drawn)), path, names=model.spec.names)
 
 
 def _reconstructions(
@@ -63,7 +69,8 @@ def _reconstructions(
     if shown(model.spec):
         tiles.reconstructions(decode(x[:PAIRS]), decode(found[:PAIRS]), path, span=span(model.spec))
     else:
-        plot.agreement(flat(decode(x)), flat(decode(found)), path, names=model.spec.names)
+        seen = with_gaps(flat(decode(x)), test.mask)
+        plot.agreement(seen, flat(decode(found)), path, names=model.spec.names)
 
 
 def _latent(model: Model, test: Data, path: Path) -> None:
@@ -112,3 +119,10 @@ def span(spec: Spec) -> tuple[float, float] | None:
 def flat(rows: np.ndarray) -> np.ndarray:
     """Rows (n, ...) as (n, entries)."""
     return rows.reshape(len(rows), -1)
+
+
+def with_gaps(rows: np.ndarray, mask: Tensor | None) -> np.ndarray:
+    """Rows (n, entries) with NaN where nothing was observed: a placeholder is no datum."""
+    if mask is None:
+        return rows
+    return np.where(mask.flatten(1).numpy(), rows.astype(np.float64), np.nan)

@@ -8,18 +8,15 @@ numbers; the result is written to run.json and used again on resume.
 from __future__ import annotations
 
 import math
-import os
-import shutil
 import sys
 from dataclasses import asdict, dataclass, fields
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from vaes.errors import UsageError
+from vaes.machine import compiler, cores, onednn_is_exact
 from vaes.model import Model
 
 PRESENTED = 3_000_000  # rows that training presents in all, where no length is given,
@@ -192,8 +189,7 @@ def widest(model: Model) -> int:
 def _threads(model: Model, batch: int) -> int:
     # measured: batch 128 on a 256-wide net is as fast on one thread as on two, and many times
     # faster as soon as another process wants a core; 784-400 gains half again from the second
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return 1 if batch * widest(model) < ONE_THREAD else min(cores or 1, torch.get_num_threads())
+    return 1 if batch * widest(model) < ONE_THREAD else min(cores(), torch.get_num_threads())
 
 
 def _compiles(choice: str, steps: int, model: Model) -> bool:
@@ -201,8 +197,7 @@ def _compiles(choice: str, steps: int, model: Model) -> bool:
         return False
     if choice == "yes":
         return True
-    compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
-    return steps >= COMPILE_FROM and compiler is not None and sys.platform != "win32"
+    return steps >= COMPILE_FROM and compiler() is not None and sys.platform != "win32"
 
 
 def _device(choice: str) -> str:
@@ -213,18 +208,3 @@ def _device(choice: str) -> str:
     if choice != "cpu" and not choice.startswith("cuda"):
         raise UsageError(f"device '{choice}' is not known; use auto, cpu or cuda")
     return choice
-
-
-@cache
-def onednn_is_exact() -> bool:
-    """True where "medium" products through oneDNN are still fp32.
-
-    That is on processors with AVX-512 but without bf16 instructions: oneDNN's products are twice
-    as fast as MKL's on some of them. With bf16 instructions the same switch means bf16, so it is
-    left alone there.
-    """
-    try:
-        flags = Path("/proc/cpuinfo").read_text().partition("flags")[2].split("\n", 1)[0].split()
-    except OSError:
-        return False
-    return "avx512f" in flags and not {"avx512_bf16", "amx_bf16"} & set(flags)

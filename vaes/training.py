@@ -11,6 +11,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from vaes.data import Prepared
 from vaes.errors import SIGNALS, Interrupted, RunError, UsageError
 from vaes.evaluate.summary import summary
 from vaes.fit import Callback, Loop, Record
+from vaes.machine import matmul, onednn_is_exact, threads
 from vaes.model import Model
 from vaes.options import plain, split_options
 from vaes.pictures import draw_pictures
@@ -123,7 +125,7 @@ def resume(
         run.build(encoder, decoder)  # says what is missing before anything is seeded
         bodies = {k: v for k, v in (("encoder", encoder), ("decoder", decoder)) if v is not None}
         model = seeded_build(run.info["recipe"], run.spec, seed, run.info["options"] | bodies)
-        state, done = run.load_state(), Plan(**run.info["plan"])
+        state, done = run.load_state(), _still_possible(Plan(**run.info["plan"]), report)
         step = state[1]["step"] if state else 0
         began, here = run.info.get("versions", {}), versions()
         for name in ("torch", "numpy"):
@@ -135,6 +137,19 @@ def resume(
         report(f"going on with run '{path}' after step {step} of {done.steps}")
         _fit(run, model, prepared, done, state, report, callbacks)
     return run
+
+
+def _still_possible(done: Plan, report: Report) -> Plan:
+    """A run's plan on the machine that goes on with it."""
+    if done.device.startswith("cuda") and not torch.cuda.is_available():
+        raise UsageError(f"this run trains on {done.device}, which this machine does not have")
+    if done.matmul == "onednn" and not onednn_is_exact():
+        report(
+            "note: this processor would make the run's fp32 products bf16; it goes on in fp32, "
+            "but not to the same bits"
+        )
+        return replace(done, matmul="default")
+    return done
 
 
 def seeded_build(recipe: str, spec: Spec, seed: int, options: dict[str, Any]) -> Model:
@@ -170,9 +185,10 @@ def _fit(
         _train(run, model, prepared, done, state, report, callbacks)
     try:
         model = model if model.training is False else run.load(*_bodies(model, run))
-        evaluation = summary(model, prepared.train, prepared.test, seed=done.seed)
-        run.write("evaluation.json", evaluation)
-        draw_pictures(run, model, prepared)
+        with threads(done.threads), matmul(done.matmul):
+            evaluation = summary(model, prepared.train, prepared.test, seed=done.seed)
+            run.write("evaluation.json", evaluation)
+            draw_pictures(run, model.cpu(), prepared)
     except (KeyboardInterrupt, SystemExit) as error:
         name = "SIGINT" if isinstance(error, KeyboardInterrupt) else "SIGTERM"
         raise Interrupted(name, "in its evaluation, weights saved", f"{run.path}") from None
@@ -197,8 +213,15 @@ def _train(
     loop = Loop(model, prepared.train, prepared.valid, done, [keep, *callbacks])
     if state is not None:
         loop.restore(*state)
+    else:  # a network of the user's may begin from weights that no seed knows
+        run.save_state(*loop.state())
     with stopping(loop):
         progress = loop.run()
+    if done.time is not None and progress.taken < done.steps and not progress.stopped:
+        report(
+            f"the time ended at step {progress.taken:,} of {done.steps:,}; warm-up and "
+            "schedule were planned for all of them: give --steps to plan for fewer"
+        )
     for note in loop.notes:
         report(note)
     if progress.stopped:

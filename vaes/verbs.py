@@ -15,7 +15,7 @@ import torch
 from vaes import data as sources
 from vaes import disk, uses
 from vaes.batch import Data
-from vaes.errors import UsageError
+from vaes.errors import RunError, UsageError
 from vaes.evaluate.likelihood import evidence
 from vaes.pictures import seen, show_rows
 from vaes.run import Run
@@ -46,7 +46,13 @@ class Opened:
                 raise UsageError("this run was trained on rows in memory; name the rows to use")
             source = sources.load(origin["from"], **origin["reading"])
             seed = self.run.info["plan"]["seed"]
-            found = sources.prepare(source, seed=seed, **origin["preparing"]).test
+            prepared = sources.prepare(source, seed=seed, **origin["preparing"])
+            if prepared.fingerprint != self.schema["fingerprint"]:
+                raise RunError(
+                    f"the data of run '{self.run.path}' have changed since it was trained, so its "
+                    "test part is gone; name the rows to use"
+                )
+            found = prepared.test
         return found if most is None else found.part(torch.arange(min(most, len(found))))
 
     def folder(self, verb: str, out: str | None) -> Path:

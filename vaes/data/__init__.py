@@ -64,6 +64,9 @@ def load(
         from vaes.data import builtin
 
         if isinstance(data, str) and data in builtin.SETS:
+            for given, what in ((label, "label"), (size, "size"), (drop, "drop")):
+                if given:
+                    raise UsageError(f"{what}={given} was given, but the set '{data}' has its own")
             source = builtin.load(data)
             if os.path.exists(data):
                 source.notes.append(f"the built-in set '{data}' is meant, not ./{data}")

@@ -16,10 +16,12 @@ DRAWS = 1_000  # of the evidence
 def summary(model: Model, train: Data, test: Data, seed: int = 0, k: int = DRAWS) -> dict[str, Any]:
     """ELBO, evidence, rate, distortion, active units and baselines on `test`, nats per row.
 
-    Numbers that the model does not have are None: bits per dimension of data that are not
-    discrete, and every bound of a model with `bound = "none"`.
+    Numbers that the model does not have are None: bits per dimension (per observed entry where
+    rows have gaps) of data that are not discrete, and every bound of a model with `bound = "none"`.
     """
-    found = bound(model, test, seed=seed)
+    device = model.log_jacobian.device
+    there = test.to(device)
+    found = bound(model, there, seed=seed)
     result: dict[str, Any] = {
         "n": found.n,
         "unit": "nats per row, in the units of the data",
@@ -41,12 +43,13 @@ def summary(model: Model, train: Data, test: Data, seed: int = 0, k: int = DRAWS
     }
     if model.bound == "none":
         return result
-    score = evidence(model, test, k=k, seed=seed)
+    score = evidence(model, there, k=k, seed=seed)
     result |= {"log_evidence": score.mean, "log_evidence_se": score.se, "k": score.k}
     result |= {"ess": score.ess, "elbo": score.elbo, "elbo_se": score.elbo_se}
     result |= {"rate": found.rate, "distortion": -score.elbo - found.rate}
     if model.spec.discrete:
-        result["bits_per_dim"] = -score.mean / (model.spec.size * math.log(2))
+        seen = model.spec.size if test.mask is None else int(test.mask.sum()) / len(test)
+        result["bits_per_dim"] = -score.mean / (seen * math.log(2))
     result["baselines"] = baselines(train, test, model.latent)
     return result
 

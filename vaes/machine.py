@@ -1,0 +1,63 @@
+"""What this machine has, and settings of torch that are put back after use."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+import torch
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def compiler() -> str | None:
+    """The C++ compiler that torch would find."""
+    return os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
+
+
+@cache
+def onednn_is_exact() -> bool:
+    """True where "medium" products through oneDNN are still fp32.
+
+    That is on processors with AVX-512 but without bf16 instructions: oneDNN's products are twice
+    as fast as MKL's on some of them. With bf16 instructions the same switch means bf16, so it is
+    left alone there.
+    """
+    try:
+        flags = Path("/proc/cpuinfo").read_text().partition("flags")[2].split("\n", 1)[0].split()
+    except OSError:
+        return False
+    return "avx512f" in flags and not {"avx512_bf16", "amx_bf16"} & set(flags)
+
+
+@contextmanager
+def threads(number: int) -> Iterator[None]:
+    """`number` threads inside, what was set before outside."""
+    before, state = torch.get_num_threads(), torch.get_rng_state()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+        torch.set_rng_state(state)
+
+
+@contextmanager
+def matmul(route: str) -> Iterator[None]:
+    """fp32 products through oneDNN where `plan` found that exact there; put back afterwards."""
+    before = torch.get_float32_matmul_precision()
+    if route == "onednn":
+        torch.set_float32_matmul_precision("medium")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
