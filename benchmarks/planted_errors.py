@@ -192,7 +192,7 @@ PLANTS = [
         FIT,
         "fraction=(p.step - start) / max(1, end - start),",
         "fraction=1.0,",
-        (T_FIT,),
+        (T_FIT, T_PLANTED),
     ),
     Plant(
         "a capacity that only pulls down",
@@ -473,11 +473,18 @@ PLANTS = [
         (T_FIT, T_PLANTED),
     ),
     Plant(
-        "patience runs out during the warm-up",
+        "weights of the warm-up are kept",
         FIT,
-        "waited = p.step - max(p.best_step, start + plan.warmup)",
-        "waited = p.step - p.best_step",
-        (T_FIT,),
+        "if p.step >= min(start + self.plan.warmup, end):",
+        "if p.step <= end:",
+        (T_FIT, T_PLANTED),
+    ),
+    Plant(
+        "patience that nothing exhausts",
+        FIT,
+        "waited > plan.patience",
+        "waited > plan.steps",
+        (T_FIT, T_RESUME),
     ),
     Plant(
         "the same noise at every step",

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from vaes import data as sources
-from vaes.cli import _options
+from vaes.arguments import options as read_options
 from vaes.evaluate.likelihood import evidence
 from vaes.training import train
 
@@ -29,7 +29,7 @@ def main():
     parser.add_argument("--samples", type=int, default=200)
     args = parser.parse_args()
     options = {"latent": 40, "net": "mlp", "hidden": [400], "act": "relu", "schedule": "cosine"}
-    options |= {"epochs": args.epochs, "patience": 0.0, **_options(args.pairs)}
+    options |= {"epochs": args.epochs, "patience": 0.0, **read_options(args.pairs)}
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         run = train("mnist_static", args.recipe, out=Path(folder) / "run", report=print, **options)

@@ -26,7 +26,7 @@ from vaes.dist.gaussian import LOG_SCALE
 from vaes.evaluate import likelihood
 from vaes.evaluate.likelihood import BLOCKS, bound, evidence, shared_noise
 from vaes.evaluate.summary import summary
-from vaes.model import Model, Phase, Player, owned
+from vaes.model import Model, Phase, Player, Step, owned
 from vaes.objective import log_likelihood, log_weight
 from vaes.optim import Average, Optimizer
 from vaes.recipes import build
@@ -183,6 +183,32 @@ def test_sweeping_dust_leaves_what_lives():
         theirs.step()
     assert model.a.item() == pytest.approx(other.a.item(), abs=1e-6)
     assert optimizer.moments["model"]["first"][1].item() == 0
+
+
+def test_a_step_knows_its_share_of_the_budget():
+    """0, 1/40, ... 39/40: a warm-up begins at 0 and reaches its end."""
+    found: list[float] = []
+
+    def losses(m: Toy, batch: Batch, step: Step) -> dict[str, Tensor]:
+        if m.training:
+            found.append(float(step.fraction))
+        return {"model": m.a.square().sum()}
+
+    looped(Toy(losses), patience=0.0).run()
+    assert found == pytest.approx([i / 40 for i in range(40)])
+
+
+def test_weights_of_the_warm_up_are_not_kept():
+    """The rate costs nothing yet: what looks best there is best for another loss.
+
+    a falls by .01 a step from its best, 0; of 200 steps 20 are warm-up, so step 20 is kept.
+    """
+    model = Toy(lambda m, *_: {"model": (m.a if m.training else m.a.square()).sum()})
+    model.a.data.zero_()
+    loop = looped(model, steps=200, lr=0.01, validate=5, patience=0.0)
+    loop.run()
+    assert loop.plan.warmup == 20
+    assert model.a.item() == pytest.approx(-0.2, abs=1e-6)
 
 
 class Falls(Toy):

@@ -7,12 +7,10 @@ permission; 130 and 143 signals; a traceback only with --debug.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
 import sys
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -70,7 +68,7 @@ def train(
     skip_bad: SkipBad = False,
 ) -> None:
     """Train on DATA, evaluate on held-out rows, write a run folder."""
-    from vaes import console, training
+    from vaes import arguments, console, training
     from vaes.options import split_options
 
     if (data is None) == (resume is None):
@@ -86,22 +84,23 @@ def train(
         if resume is not None:
             run = training.resume(resume, report=console.say, callbacks=[progress])
         else:
-            options = _options(set_, epochs=epochs, steps=steps, time=_seconds(time))
+            limit = arguments.seconds(time)
+            options = arguments.options(set_, epochs=epochs, steps=steps, time=limit)
             split_options(recipe, options)  # a name that `train` takes is no option
-            preparing = {"kind": _kinds(kind), "binarize": binarize, "missing": missing}
+            preparing = {"kind": arguments.kinds(kind), "binarize": binarize, "missing": missing}
             run = training.train(
                 data,
                 recipe,
                 out=out,
-                reading=_given(label=label, drop=drop, size=size, skip_bad=skip_bad)
+                reading=arguments.given(label=label, drop=drop, size=size, skip_bad=skip_bad)
                 | ({"mode": mode} if mode != "auto" else {}),
-                preparing=_given(**preparing) | {"split": _split(split)},
+                preparing=arguments.given(**preparing) | {"split": arguments.split(split)},
                 report=console.say,
                 callbacks=[progress],
                 **options,
                 **{"seed": seed, "device": device, "checkpoint": checkpoint},
             )
-    typer.echo(_verdict(run.path))
+    typer.echo(console.verdict(run.path))
 
 
 @app.command()
@@ -306,96 +305,3 @@ def _usage(error: Any, command: Any) -> str:
         given = message.split("'")[1] if "'" in message else ""
         return f"there is no verb '{given}'; {did_you_mean(given, known)}"
     return message
-
-
-def _options(pairs: list[str] | None, **named: Any) -> dict[str, Any]:
-    """--set key=value pairs, values read as numbers, lists, true, false, none or words."""
-    found = {k: v for k, v in named.items() if v is not None}
-    for pair in pairs or []:
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
-            raise UsageError(f"--set {pair}: write --set key=value")
-        if key in ("seed", "device", "checkpoint"):
-            raise UsageError(f"--set {pair}: {key} has an option of its own, --{key} {value}")
-        if key in found:
-            raise UsageError(f"option '{key}' was given twice")
-        found[key] = _value(value)
-    for key in ("encoder", "decoder"):
-        if key in found:
-            raise UsageError(f"{key} takes a network of your own, from Python: train(…, {key}=…)")
-    return found
-
-
-def _value(text: str) -> Any:
-    if text.lower() in ("none", "null"):
-        return None
-    for read in (int, float):
-        with contextlib.suppress(ValueError):
-            return read(text)
-    try:
-        return json.loads(text.lower() if text.lower() in ("true", "false") else text)
-    except json.JSONDecodeError:
-        return text
-
-
-def _given(**named: Any) -> dict[str, Any]:
-    return {k: v for k, v in named.items() if v not in (None, False, [])}
-
-
-def _kinds(given: list[str] | None) -> str | dict[str, str] | None:
-    if not given:
-        return None
-    if len(given) == 1 and "=" not in given[0]:
-        return given[0]
-    pairs = [item.partition("=") for item in given]
-    for key, equals, _ in pairs:
-        if not equals:
-            raise UsageError(f"--kind {key}: with several kinds write --kind COLUMN=KIND each time")
-    return {key: value for key, _, value in pairs}
-
-
-def _split(text: str) -> list[float]:
-    try:
-        shares = [float(part) for part in text.split("/")]
-        total = sum(shares)
-        if len(shares) != 3 or min(shares) < 0 or not total > 0:
-            raise ValueError(text)
-    except ValueError:
-        raise UsageError(f"--split {text}: write three shares, such as 80/10/10") from None
-    return [share / total for share in shares]
-
-
-def _seconds(text: str | None) -> float | None:
-    if text is None:
-        return None
-    units = {"s": 1, "m": 60, "h": 3600}
-    number, unit = (text[:-1], text[-1]) if text[-1:] in units else (text, "s")
-    try:
-        return float(number) * units[unit]
-    except ValueError:
-        raise UsageError(f"--time {text}: write seconds, minutes or hours: 90s, 10m, 2h") from None
-
-
-def _verdict(path: Path) -> str:
-    """What a finished run is worth, in lines for a person."""
-    from vaes.disk import read_json
-
-    e = read_json(path / "evaluation.json", f"run '{path}'")
-    lines = [f"on {e['n']} test rows, {e['unit']}:"]
-    if e["elbo"] is None:
-        lines.append(f"  distortion      {e['distortion']:9.3f}   (this model has no density)")
-    else:
-        bits = "" if e["bits_per_dim"] is None else f"   {e['bits_per_dim']:.4f} bits/dim"
-        lines.append(f"  log evidence    {_number(e, 'log_evidence')}{bits}")
-        lines.append(f"  ELBO            {_number(e, 'elbo')}")
-        lines.append(f"  distortion      {e['distortion']:9.3f}   rate {e['rate']:.3f}")
-    lines.append(f"  active units    {e['active_units']:9d}   of {e['latent_dim']}")
-    for name, b in e["baselines"].items():
-        lines.append(f"  {name:15} {_number(b, 'log_evidence')}   (baseline)")
-    return "\n".join([*lines, f"run folder: {path}"])
-
-
-def _number(found: dict[str, Any], key: str) -> str:
-    """A mean with its standard error, which a single row does not have."""
-    error = found[f"{key}_se"]
-    return f"{found[key]:9.3f} ± {'?' if error is None else format(error, '.3f')}"

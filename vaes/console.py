@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -87,3 +88,28 @@ def _bar() -> Iterator[Callback]:
             bar.update(task, completed=loop.progress.step)
 
         yield show
+
+
+def verdict(path: Path) -> str:
+    """What a finished run is worth, in lines for a person."""
+    from vaes.disk import read_json
+
+    e = read_json(path / "evaluation.json", f"run '{path}'")
+    lines = [f"on {e['n']} test rows, {e['unit']}:"]
+    if e["elbo"] is None:
+        lines.append(f"  distortion      {e['distortion']:9.3f}   (this model has no density)")
+    else:
+        bits = "" if e["bits_per_dim"] is None else f"   {e['bits_per_dim']:.4f} bits/dim"
+        lines.append(f"  log evidence    {_number(e, 'log_evidence')}{bits}")
+        lines.append(f"  ELBO            {_number(e, 'elbo')}")
+        lines.append(f"  distortion      {e['distortion']:9.3f}   rate {e['rate']:.3f}")
+    lines.append(f"  active units    {e['active_units']:9d}   of {e['latent_dim']}")
+    for name, b in e["baselines"].items():
+        lines.append(f"  {name:15} {_number(b, 'log_evidence')}   (baseline)")
+    return "\n".join([*lines, f"run folder: {path}"])
+
+
+def _number(found: dict[str, Any], key: str) -> str:
+    """A mean with its standard error, which a single row does not have."""
+    error = found[f"{key}_se"]
+    return f"{found[key]:9.3f} ± {'?' if error is None else format(error, '.3f')}"
