@@ -205,7 +205,7 @@ def test_weights_of_the_warm_up_are_not_kept():
     """
     model = Toy(lambda m, *_: {"model": (m.a if m.training else m.a.square()).sum()})
     model.a.data.zero_()
-    loop = looped(model, steps=200, lr=0.01, validate=5, patience=0.0)
+    loop = looped(model, steps=200, lr=0.01, patience=0.0)
     loop.run()
     assert loop.plan.warmup == 20
     assert model.a.item() == pytest.approx(-0.2, abs=1e-6)
