@@ -44,9 +44,10 @@ def main():
     args = parser.parse_args()
     for case in args.case or ["mlp", "conv28", "conv64"]:
         theirs = THEIRS | (JAX if case == "mlp" else {})
-        speeds = {name: [] for name in [*OURS, *theirs]}
+        ours = OURS if case == "mlp" else {name: OURS[name] for name in ("vaes fp32", "vaes bf16")}
+        speeds = {name: [] for name in [*ours, *theirs]}
         for round_ in range(args.rounds):
-            for name, script in {**OURS, **theirs}.items():
+            for name, script in {**ours, **theirs}.items():
                 python = sys.executable if name in OURS else args.peers
                 found = run(python, script, case, args.seconds)
                 speeds[name].append(found["rows_per_s"])
@@ -66,7 +67,7 @@ def table(case, speeds):
             f"{name:18} {statistics.median(values):9,.0f} [{min(values):,.0f}, {max(values):,.0f}]"
         )
         if name in OURS:
-            for peer in [*peers, "vaes fp32 by hand"]:
+            for peer in [*peers, *({"vaes fp32 by hand"} & set(speeds))]:
                 pairs = zip(values, speeds[peer], strict=True)
                 ratio = statistics.median(a / b for a, b in pairs)
                 record["ratios"][f"{name} / {peer}"] = round(ratio, 3)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from vaes.nets.mlp import activation
+from vaes.nets.thin import THIN, ThinConv2d, ThinConvTranspose2d
 
 Size = tuple[int, int]
 
@@ -65,7 +66,8 @@ def conv_encoder(
     layers: list[nn.Module] = []
     for width, before in zip(widths, sizes(size, len(widths)), strict=False):
         kernel, stride, padding = _halving(before)
-        layers += [nn.Conv2d(channels, width, kernel, stride, padding), *_norm(width, norm)]
+        made = ThinConv2d if channels <= THIN else nn.Conv2d
+        layers += [made(channels, width, kernel, stride, padding), *_norm(width, norm)]
         layers += [activation(act)] + ([Residual(width, act, norm)] if residual else [])
         channels = width
     return nn.Sequential(*layers, nn.Flatten())
@@ -100,7 +102,9 @@ def conv_decoder(
         odd = (after[0] - before[0] * stride[0], after[1] - before[1] * stride[1])
         if residual:
             layers.append(Residual(channels, act, norm))
-        layers.append(nn.ConvTranspose2d(channels, width, kernel, stride, padding, odd))
+        thin = width <= THIN and stride == (2, 2)
+        made = ThinConvTranspose2d if thin else nn.ConvTranspose2d
+        layers.append(made(channels, width, kernel, stride, padding, odd))
         channels = width
         if i < len(outputs) - 1:
             layers += [*_norm(width, norm), activation(act)]
