@@ -150,6 +150,8 @@ def signal_series(
     while left:
         run = folder / f"run{told.runs}"
         for step in targets(draw, steps, min(per_run, len(left))):
+            # beyond what the last stop saved: else the signal would land in the start-up
+            step = max(step, step_of(run) + 1)
             with training(run, steps, data) as process:
                 if wait_for(run, step, process):
                     time.sleep(draw.random() * 0.02)
