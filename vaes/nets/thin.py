@@ -18,7 +18,8 @@ class ThinConv2d(nn.Conv2d):
     """`nn.Conv2d` with few input channels: patches (n H' W', C k k) times weights."""
 
     def forward(self, input: Tensor) -> Tensor:
-        (kh, kw), (sh, sw), (ph, pw) = self.kernel_size, self.stride, self.padding  # type: ignore[misc]
+        (kh, kw), (sh, sw) = self.kernel_size, self.stride
+        ph, pw = (int(side) for side in self.padding)
         x = F.pad(input, (pw, pw, ph, ph))
         patches = x.unfold(2, kh, sh).unfold(3, kw, sw)  # (n, C, H', W', kh, kw)
         n, _, height, width = patches.shape[:4]
