@@ -1,4 +1,4 @@
-"""Importance weights per second on the card-2 network and data shape, against a peer's `get_nll`.
+"""Importance weights per second, MLP 784-400-20-400-784, against a peer's `get_nll`.
 
     python benchmarks/evidence.py --peers PATH/TO/PYTHON [--rounds 5] [--rows 2000] [--k 500]
 

@@ -44,7 +44,7 @@ def undisturbed(rows, tmp_path_factory) -> Path:
 
 
 def test_kills_leave_no_trace(undisturbed, rows, tmp_path):
-    """T1: ten SIGKILLs in the middle of a run, then its end."""
+    """Ten SIGKILLs in the middle of a run, then its end."""
     told = kill_series(tmp_path, KILLS, KILLS, STEPS, seed=1, data=rows)
     assert told.landed >= KILLS
     assert told.strays == 0
@@ -54,7 +54,7 @@ def test_kills_leave_no_trace(undisturbed, rows, tmp_path):
 
 
 def test_signals_save_and_say_how_to_go_on(undisturbed, rows, tmp_path):
-    """T6: within 10 s a state of the step it was at; a second Ctrl-C ends within 1 s."""
+    """Within 10 s a state of the step it was at; a second Ctrl-C ends within 1 s."""
     told = signal_series(tmp_path, KINDS, len(KINDS), STEPS, seed=2, data=rows)
     assert told.codes == [143, 130, 130, 143, 130]
     single = [i for i, kind in enumerate(KINDS) if kind != "double"]
@@ -67,7 +67,7 @@ def test_signals_save_and_say_how_to_go_on(undisturbed, rows, tmp_path):
 
 
 def test_crowds_and_environments_change_no_bit(undisturbed, rows, tmp_path):
-    """T8 and T9: of five starts in one folder one wins, the others leave with 2 and one line; hash
+    """Of five starts in one folder one wins, the others leave with 2 and one line; hash
     seed, working folder, locale and time zone of the winner leave no trace."""
     folder = tmp_path / "a folder with spaces"
     folder.mkdir()

@@ -292,7 +292,7 @@ def test_evidence_bounds_what_refinement_reaches():
 
 # --- what dimensions carry --------------------------------------------------------------------
 def test_active_units_of_the_linear_model():
-    # card 22e: variances of posterior means 1 - s2 / lambda_j, the whole rate 3.508739 nats
+    # Lucas et al. 2019: variances of means 1 - s2 / lambda_j, the whole rate 3.508739 nats
     found = uses.active_units(linear(3), ppca_data(), chunk=99)
     expected = torch.tensor([0.9891, 0.8605, 0.4087]).double()
     torch.testing.assert_close(found.variance, expected, rtol=0, atol=1e-4)

@@ -1,4 +1,4 @@
-"""T1 at full size: 100 SIGKILLs in the middle of runs; what is left must equal an undisturbed run.
+"""100 SIGKILLs in the middle of runs; what is left must equal an undisturbed run.
 
 python -m benchmarks.reliability.kill_resume [--kills 100] [--per-run 10] [--steps 1000]
 """

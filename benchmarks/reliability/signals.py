@@ -1,4 +1,4 @@
-"""T6 at full size: 50 signals at random steps and 10 double Ctrl-C, each run resumed to its end.
+"""50 signals at random steps and 10 double Ctrl-C, each run resumed to its end.
 
 python -m benchmarks.reliability.signals [--signals 50] [--double 10] [--steps 1000]
 """
