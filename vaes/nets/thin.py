@@ -2,7 +2,7 @@
 
 The arithmetic is that of torch's modules, from which they inherit their parameters; the general
 kernels lay channels into vector registers and leave these nearly empty with one of them,
-which made the two thin layers of a small autoencoder half of its training time on a processor.
+which cost a small autoencoder a tenth (fp32) to a fifth (bf16) of its training time.
 """
 
 from __future__ import annotations
