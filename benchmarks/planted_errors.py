@@ -48,6 +48,7 @@ T_OPTIM, T_FIT, T_PPCA = "tests/test_optim.py", "tests/test_fit.py", "tests/test
 T_USES, T_SCHEMA, T_DISK = "tests/test_uses.py", "tests/data/test_schema.py", "tests/test_disk.py"
 T_BASELINES, T_RESUME = "tests/evaluate/test_baselines.py", "tests/run/test_resume.py"
 T_DAMAGE, T_PLANTED = "tests/run/test_damage.py", "tests/test_planted.py"
+T_EVIDENCE = "tests/evaluate/test_likelihood.py"
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,21 @@ class Plant:
 
 
 PLANTS = [
+    # --- the compiled evidence --------------------------------------------------------------------
+    Plant(
+        "factors beyond the last whole product left out",
+        DISCRETE,
+        "groups = -(-n // FACTORS)\n    x = F.pad(x, (0, groups * FACTORS - n))",
+        "groups = n // FACTORS\n    x = x[..., : groups * FACTORS]",
+        (T_EVIDENCE,),
+    ),
+    Plant(
+        "softplus without its linear part in the compiled Bernoulli",
+        DISCRETE,
+        "logits - logits.clamp(min=0)).sum(-1)",
+        "logits).sum(-1)",
+        (T_EVIDENCE,),
+    ),
     # --- the bound --------------------------------------------------------------------------------
     Plant(
         "KL with the wrong sign",
@@ -92,7 +108,7 @@ PLANTS = [
         LIKELIHOOD,
         "rate = kl_divergence(q, p).double()",
         "rate = kl_divergence(p, q).double()",
-        (T_PLANTED,),
+        (T_EVIDENCE,),
     ),
     Plant(
         "KL without the distance of the means",
@@ -157,7 +173,7 @@ PLANTS = [
         "elbo = -(distortion + rates.sum(-1))",
         'beta = getattr(getattr(model, "objective", None), "beta", 1.0)\n'
         "    elbo = -(distortion + beta * rates.sum(-1))",
-        (T_PLANTED,),
+        (T_EVIDENCE,),
     ),
     Plant(
         "free bits after the mean over dimensions",
@@ -513,63 +529,63 @@ PLANTS = [
         LIKELIHOOD,
         "per_row, elbos = total - math.log(k), ",
         "per_row, elbos = total, ",
-        (T_USES, T_PLANTED),
+        (T_USES, T_EVIDENCE),
     ),
     Plant(
         "noise of the evidence by the size of a chunk of rows",
         LIKELIHOOD,
         "shared_noise(model, size, seed, batch.x, block)",
         "shared_noise(model, size, seed + len(batch), batch.x, block)",
-        (T_PLANTED,),
+        (T_EVIDENCE,),
     ),
     Plant(
         "noise of the bound by the place in a chunk of rows",
         LIKELIHOOD,
         "yield batch, noise[:, start : start + len(batch)]",
         "yield batch, noise[:, : len(batch)]",
-        (T_PLANTED,),
+        (T_EVIDENCE,),
     ),
     Plant(
         "the same noise in every block of draws",
         LIKELIHOOD,
         'draw = generator("score", seed, block, device=like.device)',
         'draw = generator("score", seed, device=like.device)',
-        (T_PLANTED,),
+        (T_EVIDENCE,),
     ),
     Plant(
         "blocks of unequal size weigh the same",
         LIKELIHOOD,
         "elbo = (elbos * sizes.to(elbos.device)[:, None]).sum(0) / k",
         "elbo = elbos.mean(0)",
-        (T_PLANTED,),
+        (T_EVIDENCE,),
     ),
     Plant(
         "effective sample size without the square",
         LIKELIHOOD,
         "ess=(2 * total - squares).exp()",
         "ess=(total - squares).exp()",
-        (T_PLANTED,),
+        (T_EVIDENCE,),
     ),
     Plant(
         "Monte Carlo error of one block, not of all",
         LIKELIHOOD,
         "return math.sqrt((blocks - 1) / blocks * (values - values.mean()).square().sum().item())",
         "return math.sqrt(blocks * (values - values.mean()).square().sum().item())",
-        (T_PLANTED,),
+        (T_EVIDENCE,),
     ),
     Plant(
         "bits per dimension in nats",
         SUMMARY,
         "-score.mean / (seen * math.log(2))",
         "-score.mean / seen",
-        (T_PLANTED,),
+        (T_EVIDENCE,),
     ),
     Plant(
         "active units of a run by the standard deviation",
         LIKELIHOOD,
         "codes.var(0, correction=0) > 0.01",
         "codes.std(0, correction=0) > 0.01",
-        (T_PLANTED,),
+        (T_EVIDENCE,),
     ),
     Plant(
         "active units by the standard deviation",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -17,13 +18,18 @@ from torch import Tensor
 from torch.distributions import kl_divergence
 
 from vaes.batch import Batch, Data, generator
+from vaes.dist.base import Latent
 from vaes.errors import UsageError
+from vaes.machine import compiler
 from vaes.model import Model
 from vaes.objective import closed_kl, draw, terms
 from vaes.plan import widest
 
 ENTRIES = 2_000_000  # numbers that the widest tensor of one chunk may hold
+CACHED = 400_000  # the same where each operation passes over memory: what a core's cache holds
+COMPILE_FROM = 4_000_000_000  # numbers from which compiling, some five seconds, is soon paid back
 BLOCKS = 10
+DRAWS = 50  # per row and chunk, so that encoding a row and what is done once per row cost little
 
 
 @dataclass(frozen=True)
@@ -134,8 +140,11 @@ def evidence(model: Model, data: Data, k: int = 1000, seed: int = 0) -> Evidence
     model.eval()
     k = 1 if model.bound == "exact" else k
     width = widest(model)
-    at_once = max(1, min(500, ENTRIES // width // min(k, 4)))
-    parts = [_rows(model, batch, k, seed, width) for batch in data.batches(at_once)]
+    scorer = _Scorer(len(data) * k * width >= COMPILE_FROM and compiler() is not None)
+    entries = ENTRIES if scorer.compiled or data.x.is_cuda else CACHED
+    at_once = max(1, min(500, entries // width // min(-(-k // BLOCKS), DRAWS)))
+    chunk = max(1, entries // (at_once * width))
+    parts = [_rows(model, batch, k, seed, chunk, scorer) for batch in data.batches(at_once)]
     model.train(was)
     log_sums = torch.cat([p.log_sums for p in parts], 1)
     sizes = torch.tensor(parts[0].sizes, dtype=torch.float64)
@@ -173,21 +182,51 @@ class _Blocks(NamedTuple):
     sizes: list[int]
 
 
-def _rows(model: Model, batch: Batch, k: int, seed: int, width: int) -> _Blocks:
+def _score(model: Model, batch: Batch, noise: Tensor, q: Latent) -> tuple[Tensor, Tensor]:
+    """log w and log p(x|z) of every draw, (k, n) each, in float64."""
+    drawn = draw(model, batch, noise, q)
+    return drawn.log_weight.double(), drawn.log_likelihood.double()
+
+
+@cache
+def _compiled_score() -> Callable[..., tuple[Tensor, Tensor]]:
+    return torch.compile(_score, dynamic=False)
+
+
+class _Scorer:
+    """`_score`, compiled for the shape that comes first, which is that of nearly all chunks."""
+
+    def __init__(self, compiled: bool) -> None:
+        self.compiled = compiled
+        self._shape: tuple[int, ...] | None = None
+
+    def __call__(
+        self, model: Model, batch: Batch, noise: Tensor, q: Latent
+    ) -> tuple[Tensor, Tensor]:
+        shape = (len(noise), len(batch))
+        self._shape = self._shape or shape
+        if self.compiled and shape == self._shape:
+            try:
+                return _compiled_score()(model, batch, noise, q)
+            except Exception:  # whatever the compiler could not take: slower, never wrong
+                self.compiled = False
+        return _score(model, batch, noise, q)
+
+
+def _rows(model: Model, batch: Batch, k: int, seed: int, chunk: int, scorer: _Scorer) -> _Blocks:
     q, p = model.posterior(batch), model.prior(batch)
     # an exact posterior has constant log-weights: their mean is the ELBO without error; else the
     # closed KL leaves only the distortion to the draws
     rate = kl_divergence(q, p).double() if model.bound != "exact" and closed_kl(q, p) else None
     edges = [round(i * k / min(BLOCKS, k)) for i in range(min(BLOCKS, k) + 1)]
     sizes = [b - a for a, b in pairwise(edges)]
-    chunk = max(1, ENTRIES // (len(batch) * width))
     sums, squares, elbos = [], [], []
     for block, size in enumerate(sizes):
         log_w, distortion = [], 0.0
         for noise in shared_noise(model, size, seed, batch.x, block).split(chunk):
-            drawn = draw(model, batch, noise, q)
-            log_w.append(drawn.log_weight.double())
-            distortion = distortion - drawn.log_likelihood.double().sum(0)
+            weight, likelihood = scorer(model, batch, noise, q)
+            log_w.append(weight)
+            distortion = distortion - likelihood.sum(0)
         weights = torch.cat(log_w)
         sums.append(weights.logsumexp(0))
         squares.append((2 * weights).logsumexp(0))
