@@ -396,8 +396,8 @@ PLANTS = [
     Plant(
         "no bias correction in Adam",  # 1 - beta^t is 1 from the start
         OPTIM,
-        '"step": [torch.zeros((), ',
-        '"step": [torch.full((), 1e6, ',
+        "self.steps = torch.zeros((), ",
+        "self.steps = torch.full((), 1e6, ",
         (T_OPTIM,),
     ),
     Plant(
@@ -410,8 +410,8 @@ PLANTS = [
     Plant(
         "steps that are not finite are taken",
         OPTIM,
-        "found_inf=(~good).float(),",
-        "found_inf=(~good).float() * 0,",
+        "        elif not good:",
+        "        elif False:",
         (T_OPTIM,),
     ),
     Plant(
@@ -426,9 +426,8 @@ PLANTS = [
     Plant(
         "skipped steps count for the bias correction",
         OPTIM,
-        "            maximize=False,\n        )\n",
-        "            maximize=False,\n        )\n"
-        '        torch._foreach_add_(state["step"], float(~good))\n',
+        "            return\n        elif over == 1:",
+        "            state.steps.add_(1)\n            return\n        elif over == 1:",
         (T_OPTIM,),
     ),
     Plant(
@@ -462,8 +461,8 @@ PLANTS = [
     Plant(
         "clipping that lengthens short gradients",
         OPTIM,
-        "(norm / self.clip).clamp(min=1.0)",
-        "(norm / self.clip)",
+        "(norm / limit).clamp(min=1.0)",
+        "(norm / limit)",
         (T_OPTIM,),
     ),
     # --- the loop ---------------------------------------------------------------------------------
@@ -720,8 +719,8 @@ PLANTS = [
     Plant(
         "a resume that forgets Adam's second moments",
         OPTIM,
-        'tensors |= {f"{kind}/{k}": t for k, t in',
-        'tensors |= {f"{kind}/{k}": t.clone() if kind == "second" else t for k, t in',
+        'f"second/{names[i]}": t for',
+        'f"second/{names[i]}": t.clone() for',
         (T_RESUME,),
     ),
     Plant(

@@ -119,7 +119,7 @@ def test_a_player_that_may_not_move_stands_still():
     assert model.b.item() == pytest.approx(3 - 0.1)
     assert numbers.tolist() == [6, 2]
     state = optimizer.state()
-    assert (state["step/a"], state["step/b"]) == (0, 1)
+    assert (state["steps/a"], state["steps/b"]) == (0, 1)
     assert optimizer.step(batch, step, 0.1, ()).tolist() == [0, 0]
 
 

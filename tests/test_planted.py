@@ -48,7 +48,7 @@ def test_sweeping_dust_leaves_what_lives():
     """Past step 100 Adam is still torch's; a moment below 1e-30 has become 0."""
     model, other = (Toy(lambda m, *_: {"model": (m.a.square() + 0 * m.b).sum()}) for _ in range(2))
     optimizer, theirs = Optimizer(model, None, "fp32"), torch.optim.Adam([other.a], 1e-2)
-    optimizer.moments["model"]["first"][1].fill_(
+    optimizer.moments["model"].kin[0].first[1].fill_(
         1e-25
     )  # of b, whose gradient is 0: halves for ever
     for batch, step in steps_of(model, 250):
@@ -57,7 +57,7 @@ def test_sweeping_dust_leaves_what_lives():
         other.a.square().sum().backward()
         theirs.step()
     assert model.a.item() == pytest.approx(other.a.item(), abs=1e-6)
-    assert optimizer.moments["model"]["first"][1].item() == 0
+    assert optimizer.moments["model"].kin[0].first[1].item() == 0
 
 
 def test_a_step_knows_its_share_of_the_budget():

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from vaes.batch import Batch, Data
 from vaes.errors import DivergedError
 from vaes.evaluate.likelihood import Bound, bound, with_noise
-from vaes.machine import matmul, threads
+from vaes.machine import gradients_in_graphs, matmul, threads
 from vaes.model import Model, Phase, Step
 from vaes.objective import log_weight
 from vaes.optim import Average, Optimizer
@@ -85,7 +86,8 @@ class Loop:
     def run(self) -> Progress:
         """All phases, or as far as `stop` and the time allow."""
         self._began = time.perf_counter() - self.progress.seconds
-        with threads(self.plan.threads), matmul(self.plan.matmul):
+        graphs = gradients_in_graphs() if self._compiled else nullcontext()
+        with threads(self.plan.threads), matmul(self.plan.matmul), graphs:
             while self.progress.phase < len(self.model.phases) and not self.stop:
                 self._run_phase(self.model.phases[self.progress.phase])
             if not self.stop:
@@ -185,16 +187,13 @@ class Loop:
 
     def _update(self, *args: Any) -> Tensor:
         """One step, compiled where the plan says so; on the first failure eagerly, said once."""
-        import torch._dynamo as dynamo
-
         optimizer = self.optimizer
         assert optimizer is not None
         if not self._compiled:
             return optimizer.step(*args)
         try:
             optimizer.compile()
-            with dynamo.config.patch(trace_autograd_ops=True):
-                return optimizer.step(*args)
+            return optimizer.step(*args)
         except Exception as error:  # whatever the compiler could not take
             reason = f"{type(error).__name__}: {str(error).splitlines()[0][:120]}"
             self.notes.append(f"this model does not compile, so it runs eagerly ({reason})")

@@ -61,3 +61,12 @@ def matmul(route: str) -> Iterator[None]:
         yield
     finally:
         torch.set_float32_matmul_precision(before)
+
+
+@contextmanager
+def gradients_in_graphs() -> Iterator[None]:
+    """Inside, the compiler takes `torch.autograd.grad` into its graphs."""
+    import torch._dynamo as dynamo
+
+    with dynamo.config.patch(trace_autograd_ops=True):
+        yield

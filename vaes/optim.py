@@ -6,11 +6,12 @@ whose gradient is not finite moves nothing and is counted.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.optim.adam import adam
 
 from vaes.batch import Batch
 from vaes.model import Model, Step, owned
@@ -50,7 +51,7 @@ class Optimizer:
         device = next(model.parameters()).device
         self.skipped = torch.zeros((), dtype=torch.long, device=device)
         self.streak = torch.zeros((), dtype=torch.long, device=device)
-        self.moments = {n: _moments(p) for n, p in self.players.items()}
+        self.moments = {n: _Moments(p) for n, p in self.players.items()}
         self.eager()
 
     def compile(self) -> None:
@@ -64,14 +65,12 @@ class Optimizer:
 
     def step(self, batch: Batch, step: Step, rate: float, movers: tuple[str, ...]) -> Tensor:
         """Moves the players in `movers`; returns (loss, gradient norm) summed over them, (2,)."""
-        found, norms, good, numbers = self._descend(batch, step, movers)
+        found, over, good, numbers = self._descend(batch, step, movers)
         if not found:  # a step of `closed_form` alone
             return numbers
         with torch.no_grad():
-            self.streak.add_(1).mul_(~good)
-            self.skipped.add_(~good)
             for name, gs in found.items():
-                self._move(name, gs, norms[name], good, rate)
+                self._move(name, gs, over[name], good, rate)
             if int(step.index) % SWEEP == SWEEP - 1:
                 self._sweep()
         return numbers
@@ -82,14 +81,15 @@ class Optimizer:
         Where a unit is dead its moments halve for ever, and a processor takes six times as long
         over numbers below 1e-38; from 1e-30 it takes 175 steps to get there.
         """
-        for state in self.moments.values():
-            for tensor in (*state["first"], *state["second"]):
+        for kin in (kin for state in self.moments.values() for kin in state.kin):
+            for tensor in (*kin.first, *kin.second):
                 tensor.masked_fill_(tensor.abs() < DUST, 0.0)
 
     def descend(
         self, batch: Batch, step: Step, movers: tuple[str, ...]
     ) -> tuple[dict[str, list[Tensor]], dict[str, Tensor], Tensor, Tensor]:
-        """Gradients and their norms per player, whether all is finite, and (loss, norm) in all."""
+        """Gradients per player and how many times too long they are, whether all is finite, and
+        (loss, norm) in all; counts what is to be skipped."""
         with torch.autocast(batch.x.device.type, torch.bfloat16, enabled=self.half):
             losses = self.model.losses(batch, step)
         losses = {name: loss for name, loss in losses.items() if name in movers}
@@ -103,51 +103,82 @@ class Optimizer:
                 for n, gs in found.items()
             }
             good = torch.stack([*norms.values(), *losses.values()]).isfinite().all()
+            self.streak.add_(1).mul_(~good)
+            self.skipped.add_(~good)
+            limit = self.clip or math.inf
+            over = {n: (norm / limit).clamp(min=1.0).float() for n, norm in norms.items()}
             totals = [torch.stack([*each.values()]).sum() for each in (losses, norms)]
-            return found, norms, good, torch.stack([t.to(totals[0].dtype) for t in totals])
+            return found, over, good, torch.stack([t.to(totals[0].dtype) for t in totals])
 
-    def _move(self, name: str, gs: list[Tensor], norm: Tensor, good: Tensor, rate: float) -> None:
+    def _move(self, name: str, gs: list[Tensor], over: Tensor, good: Tensor, rate: float) -> None:
+        """Torch's fused kernel, called directly: what `torch.optim` does around it takes as long
+        again. It divides the gradient by `grad_scale` and moves nothing where `found_inf` is 1."""
         player, state = self.model.players[name], self.moments[name]
-        # the kernel divides the gradient by the one and leaves everything as it is where the other
-        # is 1: torch's gradient scaler uses the same two
-        over = None if self.clip is None else (norm / self.clip).clamp(min=1.0).float()
-        if over is not None and over.device.type == "cpu" and over == 1:
-            over = None  # a look costs nothing on a processor; dividing is a pass over memory
-        adam(
-            list(self.players[name].values()),
-            gs,
-            state["first"],
-            state["second"],
-            [],
-            state["step"],
-            fused=True,
-            grad_scale=over,
-            found_inf=(~good).float(),  # type: ignore[arg-type]
-            amsgrad=False,
-            beta1=player.betas[0],
-            beta2=player.betas[1],
-            lr=rate * player.rate,
-            weight_decay=0.0,
-            eps=EPS,
-            maximize=False,
-        )
+        bad = None
+        if good.device.type != "cpu":
+            bad = (~good).float()
+        elif not good:  # a look costs nothing on a processor; dividing is a pass over memory
+            return
+        elif over == 1:
+            over = None  # type: ignore[assignment]
+        state.steps.add_(good)
+        for kin in state.kin:
+            torch._fused_adam_(  # type: ignore[attr-defined]
+                kin.weights,
+                [gs[i] for i in kin.places],
+                kin.first,
+                kin.second,
+                [],
+                [state.steps] * len(kin.places),
+                lr=rate * player.rate,
+                beta1=player.betas[0],
+                beta2=player.betas[1],
+                weight_decay=0.0,
+                eps=EPS,
+                amsgrad=False,
+                maximize=False,
+                grad_scale=over,
+                found_inf=bad,
+            )
 
     def state(self) -> dict[str, Tensor]:
         """Every tensor of the state under a stable name."""
         tensors = {"skipped": self.skipped, "streak": self.streak}
-        for name, weights in self.players.items():
-            for kind, found in self.moments[name].items():
-                tensors |= {f"{kind}/{k}": t for k, t in zip(weights, found, strict=True)}
+        for player, weights in self.players.items():
+            state, names = self.moments[player], list(weights)
+            tensors[f"steps/{player}"] = state.steps
+            for kin in state.kin:
+                tensors |= {
+                    f"first/{names[i]}": t for i, t in zip(kin.places, kin.first, strict=True)
+                }
+                tensors |= {
+                    f"second/{names[i]}": t for i, t in zip(kin.places, kin.second, strict=True)
+                }
         return tensors
 
 
-def _moments(weights: Mapping[str, nn.Parameter]) -> dict[str, list[Tensor]]:
-    """Adam's state per weight: first and second moment, and steps taken, which a skip leaves."""
-    return {
-        "first": [torch.zeros_like(w) for w in weights.values()],
-        "second": [torch.zeros_like(w) for w in weights.values()],
-        "step": [torch.zeros((), dtype=torch.float32, device=w.device) for w in weights.values()],
-    }
+@dataclass(frozen=True)
+class _Kin:
+    """Weights of one type, their places among the player's, and their moments."""
+
+    places: list[int]
+    weights: list[nn.Parameter]
+    first: list[Tensor]
+    second: list[Tensor]
+
+
+class _Moments:
+    """Adam's state of one player: steps taken, which a skip leaves, and moments by type."""
+
+    def __init__(self, weights: Mapping[str, nn.Parameter]) -> None:
+        every = list(weights.values())
+        self.steps = torch.zeros((), device=every[0].device if every else None)
+        self.kin = []
+        for dtype in dict.fromkeys(w.dtype for w in every):
+            places = [i for i, w in enumerate(every) if w.dtype == dtype]
+            own = [every[i] for i in places]
+            zeros = [torch.zeros_like(w) for w in own]
+            self.kin.append(_Kin(places, own, zeros, [torch.zeros_like(w) for w in own]))
 
 
 class Average:

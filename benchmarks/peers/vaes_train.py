@@ -14,6 +14,7 @@ import torch
 from vaes import recipes
 from vaes.batch import Data, Spec
 from vaes.fit import Loop
+from vaes.machine import gradients_in_graphs
 from vaes.model import Step
 from vaes.plan import Settings, plan
 
@@ -46,7 +47,8 @@ def main():
     measure = by_hand if args.by_hand else by_loop
     compiling = time.perf_counter()
     warm = 3 * loop.plan.per_epoch
-    speeds = measure(loop, data, warm, args.seconds)
+    with gradients_in_graphs():
+        speeds = measure(loop, data, warm, args.seconds)
     line = {
         "peer": "vaes" + (" by hand" if args.by_hand else ""),
         "case": args.case,
