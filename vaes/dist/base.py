@@ -73,6 +73,16 @@ class Likelihood(Distribution, ABC):
     def draw(self, generator: torch.Generator | None = None) -> Tensor:
         """One x per batch element, (*k, n, *shape)."""
 
+    def complete(
+        self, x: Tensor, mask: Tensor, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """`x` where `mask`, elsewhere a draw of p(missing | observed, z), (*k, n, *shape).
+
+        Entries that are independent given z are drawn as they are; families in which an entry
+        depends on others override this.
+        """
+        return torch.where(mask, x, self.draw(generator))
+
     def log_prob(self, value: Tensor, mask: Tensor | None = None) -> Tensor:
         """log p of the observed entries, (*k, n), nats in model space."""
         return sum_event(self.terms(value, mask), len(self.event_shape))
