@@ -32,7 +32,7 @@ def place(tmp_path_factory) -> Path:
     images(folder)
     (folder / "empty").mkdir()
     (folder / "junk.bin").write_bytes(b"x" * 100)
-    (folder / "text.csv").write_text("a,b\n1,x\n2,y\n3,z\n")
+    (folder / "text.csv").write_text("a,b\n" + "1,2\n3,4\n" * 10 + "5,x\n")
     rows = np.random.default_rng(0).normal(size=(50, 4))
     for name, hole in (("nan", np.nan), ("inf", np.inf)):
         holed = rows.copy()
@@ -95,7 +95,7 @@ def refused(place: Path, code: int, args: list[str], *parts: str) -> None:
         (1, ["train", "lies.npy"], ["declares shape (5000, 4)", "160,000", "1,600"]),
         (1, ["train", "bomb.npz"], ["would unfold", "at most 200"]),
         (1, ["train", "junk.bin"], ["no known kind"]),
-        (1, ["train", "text.csv"], ["column 'b' holds 'x' in row 0", "--drop b"]),
+        (1, ["train", "text.csv"], ["column 'b' holds 'x' in row 20", "--drop b"]),
         # names and options
         (2, ["trian", "digits"], ["no verb 'trian'", "did you mean 'train'"]),
         (2, ["train", "digits", "--recipe", "vea"], ["did you mean 'vae'"]),
@@ -122,7 +122,7 @@ def refused(place: Path, code: int, args: list[str], *parts: str) -> None:
         (2, ["train", "digits", "--split", "90/0/10"], ["80/10/10"]),
         (2, ["train", "digits", "--kind", "pixle"], ["did you mean 'pixel'"]),
         (2, ["train", "digits", "--binarize", "maybe"], ["dynamic, static, threshold"]),
-        (2, ["train", "digits", "--missing", "zero"], ["known: nan"]),
+        (2, ["train", "digits", "--missing", "zero"], ["known: modelled, nan"]),
         (2, ["train", "digits", "--device", "tpu"], ["auto, cpu or cuda"]),
         (2, ["train", "digits", "--checkpoint", "0"], ["checkpoint=0"]),
         (2, ["train", "digits", "--recipe", "ppca"], ["density of reals", "--kind real"]),

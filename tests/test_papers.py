@@ -21,8 +21,10 @@ from tests.fixtures import (
     ppca_spectrum,
     star,
     step_of,
+    train,
 )
-from vaes.batch import Batch, Spec
+from vaes.batch import Batch, Data, Spec
+from vaes.evaluate.likelihood import evidence
 from vaes.model import Model
 from vaes.objective import log_weight, terms
 from vaes.recipes import build, names
@@ -160,3 +162,30 @@ def test_autoencoder_is_pca_without_a_scale():
         model.encoder.last.bias.mul_(8)
         model.decoder.last.weight.div_(8)  # a power of two: to the bit
     assert model.losses(ALL, step_of(noise))["model"].item() == before
+
+
+def parity(n: int, seed: int) -> Data:
+    """Two fair coins and their parity: every two of the three columns are independent."""
+    coins = torch.randint(2, (n, 2), generator=torch.Generator().manual_seed(seed))
+    spec = Spec((3,), ("binary",), (2,), rows=n)
+    return Data(spec, torch.cat([coins, coins.sum(1, keepdim=True) % 2], 1).float())
+
+
+def test_tabular_columns_depend_on_one_another_given_z():
+    """Larochelle & Murray 2011: the product of conditionals holds what no product of independent
+    columns can. The evidence of parity is -2 log 2; independent columns have -3 log 2."""
+    torch.manual_seed(0)
+    model = build("tabular", parity(512, 0).spec, hidden=(32,), warmup=0.0)
+    train(model, parity(512, 0), steps=150)
+    found = evidence(model, parity(256, 1), k=64)
+    assert found.mean == pytest.approx(-2 * math.log(2), abs=0.03)
+
+
+def test_latent_class_columns_are_independent_within_a_class():
+    """Lazarsfeld & Henry 1968: the classes explain all dependence; a few of them hold parity, and
+    one holds nothing of it."""
+    for classes, expected in ((8, -2 * math.log(2)), (1, -3 * math.log(2))):
+        data = parity(512, 0)
+        model = build("latent_class", data.spec, latent=classes, smoothing=0.1)
+        train(model, data, steps=60)
+        assert evidence(model, parity(256, 1)).mean == pytest.approx(expected, abs=0.03)

@@ -3,14 +3,16 @@
 Shapes: n rows, `shape` the event of one row, d latent dimensions. Model space is what networks
 see: discrete entries lie on the grid k / (levels - 1) of [0, 1] (a category holds its code k),
 reals are standardised. The user's value is `shift + scale * x`; the log-Jacobian of that map
-belongs to every density that is reported, so that nats are in the units of the user's data.
+belongs to every density that is reported, so that nats are in the units of the user's data. A
+numeric column of a table lies in pieces (`vaes.data.pieces`): x is the number of the piece plus the
+place within it, and the likelihood itself is a density over the user's values.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -20,7 +22,7 @@ from torch import Tensor
 
 from vaes.errors import DataError
 
-KINDS = ("binary", "pixel", "category", "real")
+KINDS = ("binary", "pixel", "category", "numeric", "real")
 DISCRETE = ("binary", "pixel", "category")
 
 
@@ -35,7 +37,10 @@ class Spec:
     """What one row is.
 
     `kinds`, `levels`, `shift` and `scale` hold one value for all entries, or one per column of a
-    flat row. `levels` is the size of the alphabet of a discrete entry and 0 for reals.
+    flat row. `levels` is the size of the alphabet of a discrete entry, the number of pieces of a
+    numeric column and 0 for reals. `pieces` holds low and high of every piece of a numeric column
+    in turn, and () for the others. `shown_by` says of each column of a flat row which binary column
+    tells whether it has a value at all, -1 = none; those columns come first.
     """
 
     shape: tuple[int, ...]
@@ -48,6 +53,8 @@ class Spec:
     classes: tuple[str, ...] = ()
     conditions: int = 0
     rows: int = 0
+    pieces: tuple[tuple[float, ...], ...] = ()
+    shown_by: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         columns = self.size if len(self.shape) == 1 else 1
@@ -67,11 +74,21 @@ class Spec:
         for kind, levels in zip(self.kinds, self.levels, strict=True):
             if kind in DISCRETE and levels < (1 if kind == "category" else 2):
                 raise DataError(f"kind '{kind}' needs at least two levels, got {levels}")
+        if "numeric" not in self.kinds:
+            return
+        lengths = [2 * n if kind == "numeric" else 0 for kind, n in self.column_kinds()]
+        if [len(p) for p in self.pieces] != lengths:
+            raise DataError("a numeric column needs low and high of every one of its pieces")
 
     @property
     def size(self) -> int:
         """How many entries one row has."""
         return math.prod(self.shape)
+
+    @property
+    def gates(self) -> int:
+        """How many leading columns only say whether another one has a value."""
+        return sum(by >= 0 for by in self.shown_by)
 
     @property
     def uniform(self) -> bool:
@@ -93,6 +110,16 @@ class Spec:
         pairs = list(zip(self.kinds, self.levels, strict=True))
         return pairs * self.size if len(pairs) == 1 else pairs
 
+    def columns(self, index: Sequence[int]) -> Spec:
+        """What the columns numbered by `index` of a flat row are: kinds, levels and pieces."""
+        pairs = self.column_kinds()
+        return Spec(
+            (len(index),),
+            tuple(pairs[i][0] for i in index),
+            tuple(pairs[i][1] for i in index),
+            pieces=tuple(self.pieces[i] for i in index) if self.pieces else (),
+        )
+
     @cached_property
     def log_jacobian(self) -> Tensor:
         """Per entry, log |dx / d(user's value)|: -log scale for reals, 0 for discrete entries."""
@@ -112,6 +139,7 @@ class Spec:
         fields: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()
         }
+        fields["pieces"] = tuple(tuple(p) for p in stored.get("pieces", ()))
         return cls(**fields)
 
 

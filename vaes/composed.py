@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from vaes.batch import Batch, Data, Spec
 from vaes.dist import likelihood_head, posterior_head
 from vaes.dist.base import Latent, Likelihood
+from vaes.dist.cells import Cells
 from vaes.dist.priors import Prior, StandardNormal
 from vaes.errors import UsageError, did_you_mean
 from vaes.model import Bound, Model, Phase, Step
@@ -23,36 +24,61 @@ CONV_FROM = 16  # pixels a side
 
 
 class Inputs(nn.Module):
-    """What an encoder sees of a row: x, categories as indicators, the mask where rows have gaps.
+    """What an encoder sees of a row: x, the cells of categories and numeric columns as indicators,
+    the mask where rows have gaps.
 
     (n, *spec.shape) -> (n, *self.shape); the mask is appended as channels of an image, as columns
-    of a flat row.
+    of a flat row. A numeric column is seen as its rank too, from -1 to 1. While training, half of
+    the rows of data with gaps hide some more entries, so that the encoder meets every pattern.
     """
+
+    rank: Tensor
+    coded: Tensor
+    plain: Tensor
 
     def __init__(self, spec: Spec) -> None:
         super().__init__()
         self.missing = spec.missing
-        self.levels: list[int] | None = None
-        if "category" in spec.kinds:
+        self.cells: Cells | None = None
+        first = spec.shape[0]
+        if {"category", "numeric"} & set(spec.kinds):
             if len(spec.shape) != 1:
-                raise UsageError("kind 'category' is for columns of flat rows")
-            self.levels = [n if kind == "category" else 0 for kind, n in spec.column_kinds()]
-        first = sum(n or 1 for n in self.levels) if self.levels else spec.shape[0]
+                raise UsageError(f"kind '{spec.kinds[0]}' is for columns of flat rows")
+            pairs = spec.column_kinds()
+            coded = [j for j, (kind, _) in enumerate(pairs) if kind in ("category", "numeric")]
+            self.cells = Cells(spec.columns(coded))
+            # a category's code is no number; of a numeric column x / levels is the rank
+            plain = [j for j, (kind, _) in enumerate(pairs) if kind != "category"]
+            number = [pairs[j] for j in plain]
+            scale = [2.0 / n if kind == "numeric" else 1.0 for kind, n in number]
+            shift = [1.0 if kind == "numeric" else 0.0 for kind, _ in number]
+            self.register_buffer("rank", torch.tensor([scale, shift]), persistent=False)
+            self.register_buffer("coded", torch.tensor(coded), persistent=False)
+            self.register_buffer("plain", torch.tensor(plain).long(), persistent=False)
+            first = len(plain) + self.cells.total
         channels = first + (spec.shape[0] if spec.missing else 0)
         self.shape: tuple[int, ...] = (channels, *spec.shape[1:])
 
     def forward(self, batch: Batch) -> Tensor:
+        x, mask = batch.x, self._seen(batch) if self.missing else None
+        if self.cells is not None:
+            shown = None if mask is None else mask[..., self.coded]
+            x = x[..., self.plain] * self.rank[0] - self.rank[1]
+            x = x if mask is None else x * mask[..., self.plain]
+            x = torch.cat([x, self.cells.one_hot(batch.x[..., self.coded], shown)], -1)
+        elif mask is not None:
+            x = x * mask
+        return x if mask is None else torch.cat([x, mask], 1)
+
+    def _seen(self, batch: Batch) -> Tensor:
+        """1 where the encoder sees an entry, as numbers."""
         x = batch.x
-        if self.levels is not None:
-            columns = [
-                nn.functional.one_hot(column.long(), n).to(x.dtype) if n else column.unsqueeze(-1)
-                for column, n in zip(x.unbind(-1), self.levels, strict=True)
-            ]
-            x = torch.cat(columns, -1)
-        if self.missing:
-            mask = torch.ones_like(batch.x) if batch.mask is None else batch.mask.to(x.dtype)
-            x = torch.cat([x, mask], 1)
-        return x
+        mask = torch.ones_like(x) if batch.mask is None else batch.mask.to(x.dtype)
+        if not self.training:
+            return mask
+        share = torch.rand(len(x), *(1,) * (x.dim() - 1), dtype=x.dtype, device=x.device)
+        # half of the rows whole, the others with any share of their entries
+        return mask * (torch.rand_like(x) < (2 * share).clamp(max=1.0))
 
 
 class Readout(nn.Module):

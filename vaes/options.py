@@ -22,7 +22,11 @@ def split_options(recipe: str, options: dict[str, Any]) -> tuple[dict[str, Any],
             hint = did_you_mean(key, [*ours, *theirs])
             raise UsageError(f"recipe '{recipe}' has no option '{key}'; {hint}")
         _check_kind(key, value, str(kinds[key]))
-    settings = Settings(**{k: v for k, v in options.items() if k in theirs})
+    given = {k: v for k, v in options.items() if k in theirs}
+    own = recipes.settings(recipe)
+    if {"epochs", "steps"} & given.keys():  # a length of the user's own
+        own = {k: v for k, v in own.items() if k not in ("epochs", "steps", "presented")}
+    settings = Settings(**own | given)
     return {k: v for k, v in options.items() if k in ours}, settings
 
 

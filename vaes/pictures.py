@@ -58,8 +58,9 @@ def _samples(
         show_rows(model.spec, decode, drawn.unflatten(0, (SIDE, SIDE)), path)
     else:
         drawn, _ = uses.sample(model, ROWS, seed=seed)
-        seen = with_gaps(flat(decode(x)), mask)
-        plot.marginals(seen, flat(decode(drawn)), path, names=model.spec.names)
+        gates = model.spec.gates
+        seen = with_gaps(flat(decode(x)), None if mask is None else mask[:, gates:])
+        plot.marginals(seen, flat(decode(drawn)), path, names=model.spec.names[gates:])
 
 
 def _reconstructions(
@@ -69,8 +70,9 @@ def _reconstructions(
     if shown(model.spec):
         tiles.reconstructions(decode(x[:PAIRS]), decode(found[:PAIRS]), path, span=span(model.spec))
     else:
-        seen = with_gaps(flat(decode(x)), test.mask)
-        plot.agreement(seen, flat(decode(found)), path, names=model.spec.names)
+        gates = model.spec.gates
+        seen = with_gaps(flat(decode(x)), None if test.mask is None else test.mask[:, gates:])
+        plot.agreement(seen, flat(decode(found)), path, names=model.spec.names[gates:])
 
 
 def _latent(model: Model, test: Data, path: Path) -> None:

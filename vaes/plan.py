@@ -18,9 +18,11 @@ from torch import nn
 from vaes.errors import UsageError
 from vaes.machine import compiler, cores, onednn_is_exact
 from vaes.model import Model
+from vaes.nets.columns import ColumnNet
 
 PRESENTED = 3_000_000  # rows that training presents in all, where no length is given,
 EPOCHS, STEPS = (20, 500), (300, 50_000)  # within these bounds
+LEAST = 5  # epochs where fewer rows are asked for
 ONE_THREAD = 40_000  # rows of a batch times the widest layer, below which one thread is enough
 COMPILE_FROM = 10_000  # steps that repay the seconds of compilation
 
@@ -29,7 +31,9 @@ COMPILE_FROM = 10_000  # steps that repay the seconds of compilation
 class Settings:
     """How to train. None leaves the choice to `plan`.
 
-    epochs, steps: length, one of them · time: seconds after which training stops where it is ·
+    epochs, steps: length, one of them · presented: rows that training presents in all, where
+    neither is given (3,000,000, but at least 20 epochs) · time: seconds after which training stops
+    where it is ·
     batch: rows a step · lr: Adam's rate · lr_warmup: share of the steps over which it rises ·
     schedule: constant, or cosine to 0 · clip: largest gradient norm of the per-row mean loss, 0 =
     none · ema: decay of the weight average that is kept, 0 = none · patience: share of the steps
@@ -41,6 +45,7 @@ class Settings:
 
     epochs: int | None = None
     steps: int | None = None
+    presented: int | None = None
     time: float | None = None
     batch: int = 128
     lr: float = 1e-3
@@ -61,6 +66,7 @@ class Settings:
         checks = {
             "epochs": self.epochs is None or self.epochs >= 1,
             "steps": self.steps is None or self.steps >= 1,
+            "presented": self.presented is None or self.presented >= 1,
             "time": self.time is None or self.time > 0,
             "batch": self.batch >= 1,
             "lr": self.lr > 0 and math.isfinite(self.lr),
@@ -88,7 +94,8 @@ class Settings:
 
 
 _RANGES = {
-    "epochs": "a whole number from 1", "steps": "a whole number from 1", "time": "seconds above 0",
+    "epochs": "a whole number from 1", "steps": "a whole number from 1",
+    "presented": "a whole number from 1", "time": "seconds above 0",
     "batch": "a whole number from 1", "lr": "a number above 0", "lr_warmup": "a share, 0 to 1",
     "schedule": "constant or cosine", "clip": "0 (none) or more", "ema": "0 (none) to below 1",
     "patience": "a share, 0 to 1", "precision": "fp32 or bf16", "compile": "auto, yes or no",
@@ -144,7 +151,8 @@ def plan(settings: Settings, model: Model, rows: int) -> Plan:
     elif settings.epochs is not None:
         steps = settings.epochs * per_epoch
     else:
-        epochs = min(EPOCHS[1], max(EPOCHS[0], round(PRESENTED / rows)))
+        least, presented = (LEAST, settings.presented) if settings.presented else (0, PRESENTED)
+        epochs = min(EPOCHS[1], max(least or EPOCHS[0], round(presented / rows)))
         steps = min(STEPS[1], max(STEPS[0], epochs * per_epoch))
     device = _device(settings.device)
     validate = max(min(per_epoch, 500), steps // 50, 1)
@@ -179,7 +187,9 @@ def widest(model: Model) -> int:
     area = math.prod(model.spec.shape[1:])
     found = [model.spec.size, model.latent]
     for module in model.modules():
-        if isinstance(module, nn.Linear):
+        if isinstance(module, ColumnNet):
+            found.append(module.width)
+        elif isinstance(module, nn.Linear):
             found.append(max(module.in_features, module.out_features))
         elif isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
             found.append(module.out_channels * area)

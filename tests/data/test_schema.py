@@ -28,7 +28,10 @@ real = random.normal(5, 3, (40, 2))
 
 
 def grids(x, **options) -> list[tuple]:
-    return [tuple(grid) for grid in infer(load(np.asarray(x)), **options).grids]
+    """(kind, levels, low, span) of each column of an array, which is not cut into pieces."""
+    found = infer(load(np.asarray(x)), **options).grids
+    assert not any(grid.pieces for grid in found)
+    return [tuple(grid[:4]) for grid in found]
 
 
 def whole(prepared: Prepared, x: Any) -> torch.Tensor:
@@ -158,8 +161,17 @@ def test_gaps_and_infinities_are_named(tmp_path: Path):
     for missing in (None, "nan"):
         with refused("row 2", "column 0", "-inf"):
             infer(load(x), missing=missing)
-    (tmp_path / "t.csv").write_text("a,b\n1,2\n3,\n")
-    with refused("row 1", "column 'b'"):
+    # A table of unlike columns may have gaps, one of bits may not.
+    (tmp_path / "t.csv").write_text("a,b\n1,1\n0,\n")
+    with refused("row 1", "column 'b'", "--missing nan"):
+        infer(load(tmp_path / "t.csv"))
+    (tmp_path / "t.csv").write_text("a,b\n1,2\n3,\n7,1\n")
+    assert infer(load(tmp_path / "t.csv")).missing == "modelled"
+    assert infer(load(tmp_path / "t.csv"), missing="nan").missing == "nan"
+    with refused("row 1", "column 'b'", "--missing nan"):
+        infer(load(tmp_path / "t.csv"), kind="real")
+    (tmp_path / "t.csv").write_text("a,b\n1,2\n3,inf\n7,1\n")
+    with refused("row 1", "column 'b'", "infinite"):
         infer(load(tmp_path / "t.csv"))
     image = np.zeros((2, 5, 6), np.float32)
     image[1, 2, 3] = nan
@@ -347,7 +359,8 @@ def test_numbers_near_the_largest_double():
 def test_columns_of_unlike_kinds():
     i = np.arange(40)
     frame = pd.DataFrame({"r": real[:, 0], "b": i % 2, "p": i % 5 * 10, "c": i % 3})
-    prepared = prepare(load(frame), kind={"c": "category"})
+    assert infer(load(frame)).grids[0].kind == "numeric"
+    prepared = prepare(load(frame), kind={"r": "real", "p": "pixel", "c": "category"})
     spec = prepared.spec
     assert spec.kinds == ("real", "binary", "pixel", "category")
     assert spec.levels == (0, 2, 5, 3)
@@ -375,7 +388,7 @@ def test_means_of_images_stay_between_levels():
 
 def test_whole_number_columns_stay_within_their_dtype():
     frame = pd.DataFrame({"i": (np.arange(40) ** 2).astype(np.int16), "r": real[:, 0]})
-    prepared = prepare(load(frame))
+    prepared = prepare(load(frame), kind="real")
     far = torch.tensor([[1e6, 0.0], [-1e6, 0.0]])
     assert decode(prepared.schema, prepared.spec, far)[:, 0].tolist() == [32767, -32768]
 

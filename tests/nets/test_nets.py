@@ -164,16 +164,37 @@ def test_conv_without_layers_is_one_line():
 
 
 def test_inputs_by_hand():
-    """Categories as indicators, the rest as it is, then the mask of what was observed."""
+    """Numbers as they are, categories as indicators, then the mask of what was observed."""
     spec = Spec((4,), ("real", "category", "binary", "pixel"), (0, 3, 2, 5), missing=True)
     x = torch.tensor([[0.7, 2, 1, 0.25], [0, 0, 0, 0]])
     mask = torch.tensor([[True, True, True, True], [False, True, False, True]])
-    expected = [[0.7, 0, 0, 1, 1, 0.25, 1, 1, 1, 1], [0, 1, 0, 0, 0, 0, 0, 1, 0, 1]]
-    assert Inputs(spec)(Batch(x, mask=mask)).equal(torch.tensor(expected))
-    full = Inputs(spec)(Batch(x))  # no mask: everything was observed
+    expected = [[0.7, 1, 0.25, 0, 0, 1, 1, 1, 1, 1], [0, 0, 0, 1, 0, 0, 0, 1, 0, 1]]
+    assert Inputs(spec).eval()(Batch(x, mask=mask)).equal(torch.tensor(expected))
+    full = Inputs(spec).eval()(Batch(x))  # no mask: everything was observed
     assert full[:, 6:].eq(1).all()
     image = Spec((2, 3, 3), missing=True)
     x, mask = torch.randn(1, 2, 3, 3), torch.rand(1, 2, 3, 3) < 0.5
-    found = Inputs(image)(Batch(x, mask=mask))
-    assert torch.equal(found[:, :2], x)
+    found = Inputs(image).eval()(Batch(x, mask=mask))
+    assert torch.equal(found[:, :2], x * mask)
     assert torch.equal(found[:, 2:], mask.float())
+
+
+def test_inputs_of_numeric_columns_by_hand():
+    """The rank from -1 to 1 and an indicator per piece; a gap shows neither."""
+    pieces = ((-1.0, 0.0, 0.0, 0.0, 0.0, 2.0, 2.0, 3.0),)
+    spec = Spec((1,), ("numeric",), (4,), pieces=pieces, missing=True)
+    inputs = Inputs(spec).eval()
+    found = inputs(Batch(torch.tensor([[2.5], [0.0]]), mask=torch.tensor([[True], [False]])))
+    assert found.tolist() == [[2.5 * 2 / 4 - 1, 0, 0, 1, 0, 1], [0, 0, 0, 0, 0, 0]]
+
+
+def test_training_hides_entries_of_half_the_rows():
+    spec = Spec((40,), missing=True)
+    inputs, x = Inputs(spec), torch.ones(4000, 40)
+    torch.manual_seed(0)
+    shown = inputs(Batch(x))[:, 40:].mean(1)
+    assert (shown == 1).double().mean().item() == pytest.approx(0.5, abs=0.04)
+    part = shown[shown < 1]  # any share of a row
+    assert part.mean().item() == pytest.approx(0.5, abs=0.03)
+    assert (part < 0.1).any()
+    assert inputs.eval()(Batch(x)).eq(1).all()

@@ -8,6 +8,7 @@ is imported when it is first used.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,7 @@ def load(
     mode: str = "auto",
     skip_bad: bool = False,
     drop: tuple[str, ...] | list[str] = (),
+    kind: Mapping[str, str] | None = None,
 ) -> Source:
     """Raw rows from whatever the user has.
 
@@ -53,7 +55,8 @@ def load(
     .csv.gz or .parquet file, an array, a tensor, a frame (pandas, polars, pyarrow), a torch Dataset
     or DataLoader. label: the name of the label column of a table, or labels (n,) of an array. size:
     side of images in pixels, or (height, width). mode: "auto", "L", "RGB" or "RGBA". skip_bad:
-    leave out and count images that cannot be read. drop: columns of a table to leave out.
+    leave out and count images that cannot be read. drop: columns of a table to leave out. kind:
+    what columns of a table are, where that is known: they are data, and a category holds words.
     Raises DataError in one line for whatever cannot be read.
     """
     from vaes.data.source import Source
@@ -64,19 +67,27 @@ def load(
         from vaes.data import builtin
 
         if isinstance(data, str) and data in builtin.SETS:
-            for given, what in ((label, "label"), (size, "size"), (drop, "drop")):
+            asked = ((label, "label"), (size, "size"), (drop, "drop"), (kind, "kind"))
+            for given, what in asked:
                 if given:
                     raise UsageError(f"{what}={given} was given, but the set '{data}' has its own")
             source = builtin.load(data)
             if os.path.exists(data):
                 source.notes.append(f"the built-in set '{data}' is meant, not ./{data}")
             return source
-        return from_path(Path(data), label, size, mode, skip_bad, drop)
-    return _from_object(data, label, drop)
+        return from_path(Path(data), label, size, mode, skip_bad, drop, kind)
+    return _from_object(data, label, drop, kind)
 
 
 def from_path(
-    path: Path, label: Any, size: Any, mode: str, skip_bad: bool, drop: Any, lenient: bool = False
+    path: Path,
+    label: Any,
+    size: Any,
+    mode: str,
+    skip_bad: bool,
+    drop: Any,
+    kind: Any = None,
+    lenient: bool = False,
 ) -> Source:
     """The rows of a file or folder; `lenient`: label and drop may name columns that are absent."""
     from vaes.data import arrays, images, tables
@@ -90,12 +101,13 @@ def from_path(
         if not path.is_file():
             raise DataError(f"{path} is neither a file nor a folder")
         if name.endswith((".npy", ".npz")):
-            for given, what in ((label, "label"), (size, "size"), (drop, "drop")):
+            asked = ((label, "label"), (size, "size"), (drop, "drop"), (kind, "kind"))
+            for given, what in asked:
                 if given and not lenient:
                     raise UsageError(f"{what}={given} was given, but {path.name} is an array")
             return arrays.read_npy(path) if name.endswith(".npy") else arrays.read_npz(path)
         if name.endswith(tables.SUFFIXES):
-            return tables.read(path, label=label, drop=drop, lenient=lenient)
+            return tables.read(path, label=label, drop=drop, kind=kind, lenient=lenient)
     except PermissionError as error:
         raise DataError(f"{error.filename or path} may not be read: permission denied") from error
     except OSError as error:
@@ -112,7 +124,7 @@ def _unknown(path: Path) -> str:
     return f"'{path}' is neither a file or folder that exists nor a built-in set; {hint}"
 
 
-def _from_object(data: Any, label: Any, drop: Any) -> Source:
+def _from_object(data: Any, label: Any, drop: Any, kind: Any) -> Source:
     import sys
 
     import numpy as np
@@ -136,4 +148,4 @@ def _from_object(data: Any, label: Any, drop: Any) -> Source:
             raise DataError(f"the list is not a table: {arrays.brief(error)}") from error
     from vaes.data import tables
 
-    return tables.from_frame(data, label=label, drop=drop)
+    return tables.from_frame(data, label=label, drop=drop, kind=kind)

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from vaes.data.source import Source, check_memory, codes, only_names
+from vaes.data.source import Source, check_memory, codes, only_names, shown
 from vaes.errors import DataError
 
 ROWS = ("x", "X", "data", "images", "features", "arr_0")
@@ -267,8 +267,7 @@ def _read_array(stream: Any, size: int, where: str) -> np.ndarray:
 
 def brief(error: BaseException) -> str:
     """The first line of an error's message, cut to what fits a line."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 160 else text[:157] + "..."
+    return shown(error, 160) or type(error).__name__
 
 
 def stem(path: str | os.PathLike[str]) -> str:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vaes.data.pieces import LARGEST, cut, step
 from vaes.errors import DataError
 
 # Grids that are found by themselves and grids that can be asked for have at most so many levels.
@@ -19,11 +20,18 @@ class Grid(NamedTuple):
     levels: int
     low: float
     span: float
+    pieces: tuple[float, ...] = ()  # of a numeric column
 
     def told(self) -> str:
         """The grid in words."""
         if self.kind == "real":
             return "real"
+        if self.kind == "numeric":
+            inner = list(zip(self.pieces[2:-2:2], self.pieces[3:-2:2], strict=True))
+            alone = sum(low == high for low, high in inner)
+            parts = [f"{alone} values"] * bool(alone)
+            parts += [f"{len(inner) - alone} intervals"] * (len(inner) > alone)
+            return f"numeric ({' and '.join(parts)})"
         if self.kind == "category":
             return f"category of {self.levels}"
         ends = f"{self.low:g} and {self.low + self.span:g}"
@@ -33,6 +41,18 @@ class Grid(NamedTuple):
 
 
 REAL = Grid("real", 0, 0.0, 1.0)
+
+
+def numeric(values: np.ndarray, where: str = "the column", dtype: str = "") -> Grid:
+    """The pieces of a column of a table with the observed values (k,), kept as `dtype`."""
+    values = values.astype(np.float64)
+    if np.abs(values).max() > LARGEST:
+        raise DataError(
+            f"kind 'numeric' was asked for, but {where} holds numbers beyond {LARGEST:g}, which "
+            "cannot be cut: --kind real takes them"
+        )
+    found = cut(values, step(values, dtype))
+    return Grid("numeric", len(found) // 2, 0.0, 1.0, found)
 
 
 def natural(values: np.ndarray) -> Grid:
@@ -87,11 +107,13 @@ def _bytes(values: np.ndarray) -> Grid | None:
     return Grid("pixel", 256, 0.0, 1.0) if len(np.unique(np.rint(scaled))) > 16 else None
 
 
-def forced(values: np.ndarray, kind: str, where: str) -> Grid:
+def forced(values: np.ndarray, kind: str, where: str, dtype: str = "") -> Grid:
     """The grid of a kind that was asked for; DataError naming the value that does not fit."""
     asked = f"kind '{kind}' was asked for, but {where}"
     if kind == "real":
         return REAL
+    if kind == "numeric":
+        return numeric(values, where, dtype)
     low, high = float(values.min()), float(values.max())
     if kind == "binary":
         other = values[(values != low) & (values != high)]

@@ -9,20 +9,22 @@ values exist is not a statistic, and a level seen only in the test part must hav
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from vaes.batch import KINDS
 from vaes.data.grids import REAL, Grid, forced, natural
-from vaes.data.source import Source
+from vaes.data.pieces import LARGEST
+from vaes.data.source import Source, nearest, shown
 from vaes.errors import DataError, UsageError, did_you_mean
 
 # uint8 images whose largest value is at most this are counted on their own scale (digits: 0..16).
 SMALL_SCALE = 16
 # Columns share one grid only where there are this many: fewer are a table of unlike things.
 SHARED_COLUMNS = 16
+MISSING = ("nan", "modelled")
 BINARIZE = {
     "threshold": "1 from the middle on",
     "static": "drawn once by the seed",
@@ -52,24 +54,30 @@ def infer(
     kind: str | Mapping[str, str] | None = None,
     binarize: str | None = None,
     missing: str | None = None,
+    train: np.ndarray | None = None,
 ) -> Decision:
     """What the entries of the rows are.
 
-    kind: "binary", "pixel", "category" or "real" for all entries, or column -> kind for some.
-    binarize: "threshold" (at the middle), "static" (drawn once) or "dynamic" (drawn at each pass)
-    turns grey levels into bits. missing: "nan" takes NaN as a missing entry. Raises DataError for
-    rows that cannot be what is asked, naming row or column and value.
+    kind: "binary", "pixel", "category", "numeric" or "real" for all entries, or column -> kind for
+    some. binarize: "threshold" (at the middle), "static" (drawn once) or "dynamic" (drawn at each
+    pass) turns grey levels into bits. missing: "nan" takes NaN as a missing entry, left out of
+    every density; "modelled", as a table of unlike columns has it unless told otherwise, makes
+    whether a column has a value part of the row too. train: the rows that numeric columns are cut
+    by. Raises DataError for rows that cannot be what is asked, naming row or column and value.
     """
-    if missing not in (None, "nan"):
-        raise UsageError(f"missing='{missing}' is not known; known: nan")
+    if missing not in (None, *MISSING):
+        hint = did_you_mean(str(missing), MISSING)
+        raise UsageError(f"missing='{missing}' is not known; {hint}")
     if binarize not in (None, *BINARIZE):
         hint = did_you_mean(str(binarize), BINARIZE)
         raise UsageError(f"binarize='{binarize}' is not known; {hint}")
+    if missing is None and kind != "real" and _unlike(source):
+        missing = "modelled"
     check_finite(source, missing)
     _check_constant(source)
     asked = _asked(source, None if binarize and kind == "binary" else kind)
     if len(source.shape) == 1:
-        grids = _columns(source, asked)
+        grids = _columns(source, asked, train)
     else:
         grids = (_whole(source, asked if isinstance(asked, str) else None),)
     if len(set(grids)) == 1:
@@ -122,12 +130,15 @@ def _asked(source: Source, kind: str | Mapping[str, str] | None) -> str | dict[i
     place = {name: j for j, name in enumerate(known)}
     for name in kind:
         if str(name) not in place:
-            raise DataError(f"column '{name}' does not exist; {did_you_mean(str(name), known)}")
+            hint = nearest(name, known)
+            raise DataError(f"column '{shown(name)}' does not exist; {hint}")
     return {place[str(name)]: value for name, value in kind.items()}
 
 
 def _whole(source: Source, asked: str | None) -> Grid:
     """One grid for all entries."""
+    if asked == "numeric":
+        raise DataError("kind 'numeric' was asked for, but it is for columns, not for images")
     values = _observed(source.x)
     grid = forced(values, asked, "the images") if asked else natural(values)
     of_bytes = source.x.dtype == np.uint8 and grid.kind == "pixel"
@@ -136,31 +147,79 @@ def _whole(source: Source, asked: str | None) -> Grid:
     return grid
 
 
-def _columns(source: Source, asked: str | dict[int, str] | None) -> tuple[Grid, ...]:
+def _unlike(source: Source) -> bool:
+    """Whether this is a table of columns that do not share one grid."""
+    if source.layout.get("kind") != "table":
+        return False
+    return any(source.layout.get("categories") or ()) or shared(source.x) is None
+
+
+def _columns(
+    source: Source, asked: str | dict[int, str] | None, train: np.ndarray | None
+) -> tuple[Grid, ...]:
     """One grid per column of flat rows, or a single one that all share."""
-    x = source.x
+    x, words = source.x, source.layout.get("categories") or ()
+    if any(words):
+        return tuple(_of_table(source, j, words[j], asked, train) for j in range(x.shape[1]))
+    if asked == "real":
+        return (REAL,)
+    common = shared(x)
     if isinstance(asked, str):
-        if asked == "real":
-            return (REAL,)
-        shared = _shared(x)
-        if shared and shared.kind == asked:
-            return (shared,)
+        if common and common.kind == asked:
+            return (common,)
         if asked in ("pixel", "category") and not source.names:
             return (forced(_observed(x), asked, "the rows"),)
         asked = dict.fromkeys(range(x.shape[1]), asked)
-    elif not asked and (shared := _shared(x)):
-        return (shared,)
-    grids = []
-    for j in range(x.shape[1]):
-        values = _observed(x[:, j])
-        kind = asked.get(j) if asked else None
-        grids.append(forced(values, kind, source.column(j)) if kind else natural(values))
-    return tuple(grids)
+    elif common and not asked:
+        return (common,)
+    kinds = [(asked or {}).get(j) for j in range(x.shape[1])]
+    # Where some columns of a grid that all share are given kinds, the others stay on it.
+    return tuple(
+        common if common and kind in (None, common.kind) else _of_column(source, j, kind, train)
+        for j, kind in enumerate(kinds)
+    )
 
 
-def _shared(x: np.ndarray) -> Grid | None:
+def _of_column(source: Source, j: int, kind: str | None, train: np.ndarray | None) -> Grid:
+    """A column of numbers: of the kind asked for; of a table binary where it has two values, else
+    numeric, cut by the training rows alone; of an array what its values suggest."""
+    values = _observed(source.x[:, j])
+    if kind is None:
+        found = natural(values)
+        large = found.kind == "real" and float(np.abs(values).max()) > LARGEST
+        if source.layout.get("kind") != "table" or found.kind == "binary" or large:
+            return found
+        kind = "numeric"
+    if kind == "numeric" and train is not None:
+        seen = _observed(source.x[train, j])
+        values = seen if len(seen) else values
+    dtypes = source.layout.get("dtypes")
+    return forced(values, kind, source.column(j), dtypes[j] if dtypes else "")
+
+
+def _of_table(
+    source: Source,
+    j: int,
+    words: Sequence[str] | None,
+    asked: str | dict[int, str] | None,
+    train: np.ndarray | None,
+) -> Grid:
+    """One column of a table some of whose columns hold words."""
+    kind = asked if isinstance(asked, str) else (asked or {}).get(j)
+    if words:
+        if kind not in (None, "category"):
+            raise DataError(
+                f"kind '{kind}' was asked for, but {source.column(j)} holds words, as "
+                f"'{shown(words[0])}': it is a category"
+            )
+        return Grid("category", len(words), 0.0, 1.0)
+    return _of_column(source, j, kind, train)
+
+
+def shared(x: np.ndarray) -> Grid | None:
     """The grid of all columns together, if they are alike: images that lie flat, or all binary."""
-    grid = natural(_observed(x))
+    values = _observed(x)
+    grid = natural(values) if len(values) else REAL
     if grid.kind == "binary":
         return grid
     if grid.kind != "pixel" or x.shape[1] < SHARED_COLUMNS:

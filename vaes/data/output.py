@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from vaes.batch import Spec
-from vaes.data.schema import cast, decode
+from vaes.data.schema import decode
 from vaes.errors import DataError, DiskError
 
 
@@ -68,18 +68,25 @@ def _npy(schema: dict[str, Any], spec: Spec, rows: Any, path: Path) -> None:
 
 def _table(schema: dict[str, Any], spec: Spec, rows: Any) -> Any:
     """Rows as an Arrow table, each column in the dtype that it was read in."""
-    import pyarrow as pa
+    from vaes.data.tables import to_table
 
-    values, dtypes = decode(schema, spec, rows), schema["layout"]["dtypes"]
-    columns = [pa.array(cast(values[:, j], dtype)) for j, dtype in enumerate(dtypes)]
-    return pa.Table.from_arrays(columns, names=list(spec.names))
+    return to_table(schema, spec.names[spec.gates :], decode(schema, spec, rows))
 
 
 def _csv(schema: dict[str, Any], spec: Spec, rows: Any, path: Path) -> None:
     from pyarrow import csv
 
-    options = csv.WriteOptions(include_header=schema["layout"]["header"])
-    csv.write_csv(_table(schema, spec, rows), path, options)
+    table, words = _table(schema, spec, rows), schema["layout"].get("gap") or ()
+    for j, word in enumerate(words):
+        # A line with nothing in it would be no row.
+        word = word or "NA" * (table.num_columns == 1)
+        if word and table.column(j).null_count:
+            text = table.column(j).cast("string").fill_null(word)
+            table = table.set_column(j, table.column_names[j], text)
+    # Without names, columns are known by their place: it is lost where some are left out.
+    layout = schema["layout"]
+    header = layout["header"] or len(layout.get("order", spec.names)) > table.num_columns
+    csv.write_csv(table, path, csv.WriteOptions(include_header=header))
 
 
 def _parquet(schema: dict[str, Any], spec: Spec, rows: Any, path: Path) -> None:

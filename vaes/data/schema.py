@@ -6,21 +6,22 @@ are read, split and written). Both are stored with a run, so that new rows take 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from vaes.batch import Data, Spec
+from vaes.data.alike import alike
+from vaes.data.grids import Grid
 from vaes.data.infer import Decision, check_finite, infer
-from vaes.data.source import Source, only_names
+from vaes.data.pieces import rounded, step
+from vaes.data.source import Source, cast, only_names
 from vaes.data.space import drawn, from_space, moments, to_space
 from vaes.data.split import PARTS, fingerprint, repeats, sizes_told, split_rows
-from vaes.errors import DataError, did_you_mean
+from vaes.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,11 @@ def prepare(
     missing: see `vaes.data.infer.infer`. Raises DataError in one line for rows that cannot be used.
     """
     rows = split_rows(source, split, seed)
-    decision = infer(source, kind, binarize, missing)
-    spec = _spec(source, decision, source.x[rows["train"]])
-    printed = fingerprint(source)
+    decision = infer(source, kind, binarize, missing, rows["train"])
+    printed, told = fingerprint(source), decision.told(source.x[0].size)
+    gated = _gated(source, decision)
+    whole = _with_gates(source, gated)
+    spec = _spec(whole, _for_gates(decision, source, gated), whole.x[rows["train"]], gated)
     schema = {
         "name": source.name,
         "layout": dict(source.layout),
@@ -74,13 +77,55 @@ def prepare(
         },
         "fingerprint": printed,
     }
-    parts = {part: _data(schema, spec, source, rows[part], part) for part in PARTS}
-    notes = [*source.notes, decision.told(spec.size), *decision.notes]
+    if source.layout.get("kind") == "table":
+        # Of all rows: which decimals there are is no statistic, and what is held out comes back too.
+        pairs = zip(source.x.T, source.layout["dtypes"], strict=True)
+        schema["layout"]["steps"] = [step(x[~np.isnan(x)], dtype) for x, dtype in pairs]
+        schema["layout"]["gates"] = gated
+    parts = {part: _data(schema, spec, whole, rows[part], part) for part in PARTS}
+    notes = [*source.notes, told, *decision.notes, *_gaps_told(source, gated)]
     notes += [sizes_told(source, rows, seed), *repeats(source, rows)]
     return Prepared(**parts, spec=spec, schema=schema, split=rows, notes=notes, fingerprint=printed)
 
 
-def _spec(source: Source, decision: Decision, train: np.ndarray) -> Spec:
+def _gated(source: Source, decision: Decision) -> list[int]:
+    """The columns whose gaps are modelled."""
+    if decision.missing != "modelled" or source.layout.get("kind") != "table":
+        return []
+    return np.flatnonzero(np.isnan(source.x).any(0)).tolist()
+
+
+def _with_gates(source: Source, gated: Sequence[int]) -> Source:
+    """The source with a column of 0 and 1 before the others for each of `gated`: 1 = has a value.
+
+    They come first, so that a model that draws columns in order knows of a gap before the value.
+    """
+    if not gated:
+        return source
+    x = np.concatenate([~np.isnan(source.x[:, gated]), source.x], 1)
+    names = [f"{source.names[j]} has a value" for j in gated]
+    return replace(source, x=x, names=(*names, *source.names))
+
+
+def _for_gates(decision: Decision, source: Source, gated: Sequence[int]) -> Decision:
+    """The decision for the columns of `_with_gates`."""
+    grids = decision.grids * (source.shape[0] if len(decision.grids) == 1 and gated else 1)
+    return replace(decision, grids=(*(Grid("binary", 2, 0.0, 1.0) for _ in gated), *grids))
+
+
+def _gaps_told(source: Source, gated: Sequence[int]) -> list[str]:
+    """A line on the gaps of a table."""
+    if source.layout.get("kind") != "table":
+        return []
+    gaps = np.isnan(source.x).sum(0)
+    told = [f"{gaps[j]:,} in '{source.names[j]}'" for j in np.flatnonzero(gaps)]
+    where = only_names(told, 5)
+    what = "where they are is modelled too (--missing nan leaves that out)"
+    what = what if gated else "they are left out of every density"
+    return [f"gaps: {where}, of {len(source):,} rows; {what}"] if told else []
+
+
+def _spec(source: Source, decision: Decision, train: np.ndarray, gated: Sequence[int]) -> Spec:
     """The spec of a decision; reals are standardised by mean and spread of the training rows."""
     grids = decision.grids
     shift = np.array([grid.low for grid in grids])
@@ -104,7 +149,20 @@ def _spec(source: Source, decision: Decision, train: np.ndarray) -> Spec:
         missing=decision.missing is not None,
         classes=source.classes if source.y is not None else (),
         rows=len(train),
+        pieces=tuple(grid.pieces for grid in grids) * (source.shape[0] if len(grids) == 1 else 1)
+        if any(grid.pieces for grid in grids)
+        else (),
+        shown_by=_shown_by(source.shape[0], gated),
     )
+
+
+def _shown_by(columns: int, gated: Sequence[int]) -> tuple[int, ...]:
+    if not gated:
+        return ()
+    found = [-1] * columns
+    for gate, j in enumerate(gated):
+        found[len(gated) + j] = gate
+    return tuple(found)
 
 
 def _data(schema: dict[str, Any], spec: Spec, source: Source, rows: np.ndarray, part: str) -> Data:
@@ -131,17 +189,11 @@ def encode(schema: dict[str, Any], spec: Spec, data: Any, *, skip_bad: bool = Fa
     colour mode, columns of a table to its order. skip_bad: leave out images that cannot be read.
     Raises DataError saying what was given and what the run expects.
     """
-    source = _read_like(schema, spec, data, skip_bad)
-    source = _in_order(schema, spec, source)
-    if source.shape != spec.shape:
-        raise DataError(
-            f"rows of shape {source.shape} were given; the run expects {spec.shape}"
-            + (f" ({only_names(spec.names)})" if spec.names else "")
-        )
+    source = alike(schema, spec, data, skip_bad)
     if not spec.missing and np.issubdtype(source.x.dtype, np.floating):
         _refuse_gaps(source)
     check_finite(source, "nan" if spec.missing else None)
-    source.y = _known_labels(spec, source)
+    source = _with_gates(source, schema["layout"].get("gates", ()))
     return _data(schema, spec, source, np.arange(len(source)), "new")
 
 
@@ -155,75 +207,13 @@ def _refuse_gaps(source: Source) -> None:
         )
 
 
-def _read_like(schema: dict[str, Any], spec: Spec, data: Any, skip_bad: bool) -> Source:
-    """A Source of its own, read with the options that the training rows were read with."""
-    from vaes.data import builtin, from_path, images, load
-
-    layout = schema["layout"]
-    size = (spec.shape[1], spec.shape[2]) if spec.image else None
-    modes = {channels: name for name, channels in images.MODES.items()}
-    mode = modes.get(spec.shape[0], "auto") if spec.image else "auto"
-    if isinstance(data, Source) and data.path is not None and data.shape != spec.shape:
-        # The folder was read before the run's size was known.
-        source = images.read(data.path, size=size, mode=mode, skip_bad=skip_bad or data.skipped > 0)
-    elif isinstance(data, (str, os.PathLike)) and str(data) not in builtin.SETS:
-        label, drop = layout.get("label"), layout.get("drop", ())
-        source = from_path(Path(data), label, size, mode, skip_bad, drop, lenient=True)
-    elif layout["kind"] == "table" and not isinstance(data, Source):
-        source = _frame_like(layout, data)
-    else:
-        source = load(data)
-    return Source(**{**source.__dict__, "notes": list(source.notes)})
-
-
-def _frame_like(layout: dict[str, Any], data: Any) -> Source:
-    """Rows of a frame whose label and left-out columns may be absent, or of a plain array."""
-    from vaes.data import load
-
-    columns = list(getattr(data, "columns", ()))
-    names = list(getattr(data, "column_names", columns))
-    label = layout.get("label") if layout.get("label") in names else None
-    return load(data, label=label, drop=[n for n in layout.get("drop", ()) if n in names])
-
-
-def _in_order(schema: dict[str, Any], spec: Spec, source: Source) -> Source:
-    """Columns in the run's order, by name where both sides have names."""
-    if not spec.names or not source.names or not schema["layout"].get("header", True):
-        return source
-    for name in spec.names:
-        if name not in source.names:
-            hint = did_you_mean(name, source.names)
-            raise DataError(f"the run expects a column '{name}', which was not given; {hint}")
-    extra = [name for name in source.names if name not in spec.names]
-    if extra:
-        raise DataError(
-            f"column '{extra[0]}' was given; the run expects {only_names(spec.names)}: "
-            f"--drop {extra[0]} leaves it out"
-        )
-    order = [source.names.index(name) for name in spec.names]
-    if order != sorted(order):
-        source.x, source.names = source.x[:, order], spec.names
-    return source
-
-
-def _known_labels(spec: Spec, source: Source) -> np.ndarray | None:
-    """Labels as codes into the run's classes."""
-    if source.y is None or not spec.classes:
-        return None
-    code = {name: i for i, name in enumerate(spec.classes)}
-    present = {source.classes[i] for i in np.unique(source.y) if i >= 0}
-    for name in sorted(present - code.keys()):
-        raise DataError(f"label '{name}' is none of the run's classes: {only_names(spec.classes)}")
-    table = np.array([code.get(name, -1) for name in source.classes] + [-1], dtype=np.int64)
-    return table[source.y]
-
-
 def decode(schema: dict[str, Any], spec: Spec, x: Any) -> np.ndarray:
     """Rows (n, *shape) of model space in the user's units, layout and dtype.
 
     Images come as (n, H, W) or (n, H, W, C) uint8, arrays in the layout they had, tables as float64
-    (n, columns) in order, whole numbers in whole-number columns. Discrete values that were encoded
-    come back exactly; means between two levels stay between them except in tables.
+    (n, columns) in order, whole numbers in whole-number columns, categories as codes, dates as
+    seconds. Discrete values that were encoded come back exactly; means between two levels stay
+    between them except in tables.
     """
     values = x.detach().cpu().numpy() if isinstance(x, torch.Tensor) else np.asarray(x)
     if values.shape[1:] != spec.shape:
@@ -234,23 +224,18 @@ def decode(schema: dict[str, Any], spec: Spec, x: Any) -> np.ndarray:
     table = layout["kind"] == "table"
     out = from_space(spec, values.reshape(len(values), spec.size), snap=table)
     if table:
+        gates, out = out[:, : spec.gates], out[:, spec.gates :]
+        words = layout.get("categories") or [None] * spec.size
+        steps = layout.get("steps") or [0.0] * spec.size
+        for gate, j in enumerate(layout.get("gates", ())):
+            out[gates[:, gate] < 0.5, j] = np.nan
         for j, dtype in enumerate(layout["dtypes"]):
-            out[:, j] = cast(out[:, j], dtype)
+            out[:, j] = rounded(out[:, j], steps[j])
+            if words[j] is None and not dtype.startswith(("date", "timestamp")):
+                seen = ~np.isnan(out[:, j])
+                out[seen, j] = cast(out[seen, j], dtype)
         return out
     out = cast(out, layout["dtype"]).reshape(values.shape)
     if layout["channels"] == "hw":
         return out[:, 0]
     return np.moveaxis(out, 1, -1) if layout["channels"] == "hwc" else out
-
-
-def cast(values: np.ndarray, dtype: str) -> np.ndarray:
-    """float64 values in `dtype`: rounded for integers, and never beyond what it can hold."""
-    kind = np.dtype(dtype)
-    if kind.kind == "b":
-        return values >= 0.5
-    if kind.kind in "iu":
-        limits = np.iinfo(kind)
-        # The largest int64 is no double: the next one below it is.
-        top = np.nextafter(float(limits.max), 0) if kind.itemsize == 8 else limits.max
-        return np.clip(np.rint(values), limits.min, top).astype(kind)
-    return np.clip(values, np.finfo(kind).min, np.finfo(kind).max).astype(kind)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from vaes.errors import DataError
+from vaes.errors import DataError, did_you_mean
 
 
 @dataclass
@@ -53,7 +53,7 @@ class Source:
     def column(self, entry: int) -> str:
         """How a message names the column (or the place in an image) of flat entry `entry`."""
         if self.names:
-            return f"column '{self.names[entry]}'"
+            return f"column '{shown(self.names[entry])}'"
         if len(self.shape) == 1:
             return f"column {entry}"
         return f"entry {tuple(int(i) for i in np.unravel_index(entry, self.shape))}"
@@ -96,7 +96,7 @@ def _whole(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Numeric labels as int64 and where they are unknown."""
     unknown = np.isnan(values) if values.dtype.kind == "f" else np.zeros(len(values), dtype=bool)
     known = values[~unknown].astype(np.float64)
-    wrong = known[(known != np.rint(known)) | (known < -1)]
+    wrong = known[(known != np.rint(known)) | (known < -1) | (known > 2**53)]
     if len(wrong):
         raise DataError(
             f"label {wrong[0]:g} is not a class: labels are strings or whole numbers from 0 on, "
@@ -129,7 +129,33 @@ def free_memory() -> int:
     return min(found, default=8 * 10**9)
 
 
+def shown(word: Any, most: int = 60) -> str:
+    """A name or a word of the user's for a message: one line that a terminal can print."""
+    text = " ".join(str(word)[: 2 * most].split())
+    text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
 def only_names(known: Sequence[str], most: int = 8) -> str:
     """A list of names for a message, cut where it would no longer be one line."""
-    shown = ", ".join(list(known)[:most])
-    return shown + (f", ... ({len(known)} in all)" if len(known) > most else "")
+    listed = ", ".join(shown(name, 40) for name in list(known)[:most])
+    return listed + (f", ... ({len(known)} in all)" if len(known) > most else "")
+
+
+def nearest(given: Any, known: Sequence[str]) -> str:
+    """`did_you_mean` for names that are the user's own: many, long or of odd characters."""
+    hint = did_you_mean(shown(given), [shown(name) for name in known])
+    return hint if hint.startswith("did") else f"known: {only_names(known)}"
+
+
+def cast(values: np.ndarray, dtype: str) -> np.ndarray:
+    """float64 values in `dtype`: rounded for integers, and never beyond what it can hold."""
+    kind = np.dtype(dtype)
+    if kind.kind == "b":
+        return values >= 0.5
+    if kind.kind in "iu":
+        limits = np.iinfo(kind)
+        # The largest int64 is no double: the next one below it is.
+        top = np.nextafter(float(limits.max), 0) if kind.itemsize == 8 else limits.max
+        return np.clip(np.rint(values), limits.min, top).astype(kind)
+    return np.clip(values, np.finfo(kind).min, np.finfo(kind).max).astype(kind)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from vaes.batch import Spec, generator
+from vaes.data.pieces import locate, value
 from vaes.data.source import Source
 from vaes.errors import DataError
 
@@ -35,7 +36,9 @@ def moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         scaled = column / unit
         mean, spread = (scaled.mean(), scaled.std()) if len(column) else (0.0, 0.0)
         means.append(mean * unit)
-        spreads.append(spread * unit if spread > NOISE else 1.0)
+        spread = spread * unit if spread > NOISE else 0.0
+        # Nothing can be divided by numbers so small that they have lost digits.
+        spreads.append(spread if spread >= np.finfo(np.float64).tiny else 1.0)
     return np.array(means), np.array(spreads)
 
 
@@ -78,7 +81,7 @@ def _as_bytes(spec: Spec, binarize: str | None, train: bool) -> int:
     """The factor from model space to the bytes that are stored; 0 where floats are stored."""
     if binarize:
         return {"threshold": 1, "dynamic": 255 * train}.get(binarize, 0)
-    if not spec.uniform or spec.kinds[0] == "real" or spec.levels[0] > 256:
+    if not spec.uniform or not spec.discrete or spec.levels[0] > 256:
         return 0
     return 1 if spec.kinds[0] == "category" else spec.levels[0] - 1
 
@@ -100,6 +103,12 @@ def _model(spec: Spec, source: Source, raw: np.ndarray, numbers: np.ndarray) -> 
     for kind, levels, columns in _groups(spec):
         low, span = (values[columns] for values in scaling(spec))
         values = raw[:, columns]
+        if kind == "numeric":
+            for j in np.arange(spec.size)[columns]:
+                seen = ~np.isnan(raw[:, j])
+                out[:, j] = np.nan
+                out[seen, j] = locate(raw[seen, j], spec.pieces[j])
+            continue
         if kind == "real":
             # Halves are exact, and the difference of two numbers near 1e308 cannot overflow.
             with np.errstate(over="ignore"):
@@ -163,7 +172,10 @@ def from_space(spec: Spec, x: np.ndarray, snap: bool) -> np.ndarray:
     for kind, levels, columns in _groups(spec):
         low, span = (values[columns] for values in scaling(spec))
         values = x[:, columns].astype(np.float64)
-        if kind == "real":
+        if kind == "numeric":
+            for j in np.arange(spec.size)[columns]:
+                out[:, j] = value(x[:, j].astype(np.float64), spec.pieces[j])
+        elif kind == "real":
             # In halves for the same reason as on the way in.
             with np.errstate(over="ignore"):
                 out[:, columns] = (low * 0.5 + span * 0.5 * values) * 2

@@ -99,6 +99,8 @@ def fingerprint(source: Source) -> str:
     digest = hashlib.sha256(f"{source.x.shape} {source.x.dtype.str}".encode())
     for start in range(0, len(source), 4096):
         digest.update(np.ascontiguousarray(source.x[start : start + 4096]).data)
+    if any(source.layout.get("categories") or ()):
+        digest.update(repr(source.layout["categories"]).encode())
     if source.y is not None:
         digest.update(repr(source.classes).encode())
         digest.update(np.ascontiguousarray(source.y).data)

@@ -1,67 +1,89 @@
-"""Rows of numbers from .csv, .parquet and frames, through one door: an Arrow table."""
+"""Rows of .csv, .parquet and frames, through one door: an Arrow table."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 
 from vaes.data.arrays import brief, stem
-from vaes.data.delimited import MISSING, NUMBER, read_csv
-from vaes.data.source import Source, check_memory, codes, only_names
-from vaes.errors import DataError, did_you_mean
+from vaes.data.columns import Column, read_column, write_column
+from vaes.data.delimited import read_csv
+from vaes.data.infer import shared
+from vaes.data.source import Source, cast, check_memory, codes, nearest, only_names, shown
+from vaes.errors import DataError
 
-# The functions of this module are made when it is imported: type checkers do not see them.
-pc: Any = pyarrow.compute
 SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
 LABELS = ("label", "class", "target", "y")
 # A column of whole numbers named like a label is one as long as it has this few values.
 MOST_CLASSES = 100
-BOOLEANS = ("true", "false")
+
+Kinds = Mapping[str, str] | None
 
 
 def read(
-    path: Path, *, label: str | None = None, drop: Sequence[str] = (), lenient: bool = False
+    path: Path,
+    *,
+    label: str | None = None,
+    drop: Sequence[str] = (),
+    kind: Kinds = None,
+    lenient: bool = False,
 ) -> Source:
     """Rows (n, columns) float64 of a .csv, .csv.gz, .tsv or .parquet file, NaN where empty.
 
-    label: the column that holds labels (strings or whole numbers); without it, a column named
-    label, class, target or y is taken. drop: columns to leave out. lenient: `label` and `drop` may
-    be absent from the file. Raises DataError naming column, row and value of what is no number.
+    Words become categories (codes into `layout["categories"]`), dates become seconds; identifiers,
+    free text and empty columns are set aside, and said. label: the column that holds labels (words
+    or whole numbers); without it, a column named label, class, target or y beside pixels or bits.
+    drop: columns to leave out. kind: of columns whose kind is known; none of them is set aside or
+    taken for labels, and the cells of a "category" are words, even if all are numbers. lenient: for
+    a run that exists: `label`, `drop` and `kind` may be of columns that the file does not have, and
+    nothing is set aside. Raises DataError naming column, row and value of what does not fit.
     """
     if path.name.lower().endswith(".parquet"):
         table, header = _read_parquet(path), True
     else:
         table, header = read_csv(path)
-    return from_table(
-        table, name=stem(path), header=header, label=label, drop=drop, lenient=lenient
-    )
+    named = {"name": stem(path), "header": header}
+    return from_table(table, **named, label=label, drop=drop, kind=kind, lenient=lenient)
 
 
-def from_frame(frame: Any, *, label: Any = None, drop: Sequence[str] = ()) -> Source:
+def from_frame(
+    frame: Any,
+    *,
+    label: Any = None,
+    drop: Sequence[str] = (),
+    kind: Kinds = None,
+    lenient: bool = False,
+) -> Source:
     """Rows of a pandas, polars or pyarrow frame. label: a column, or labels (n,)."""
     import narwhals as nw
 
     try:
-        table = nw.from_native(frame, eager_only=True).to_arrow()
+        given = nw.from_native(frame, eager_only=True)
+        # Polars ends the process at such a name.
+        if nul := [n for n in given.columns if "\0" in str(n)]:
+            raise DataError(f"the name of column '{shown(nul[0])}' holds a NUL; rename it")
+        table = given.to_arrow()
     except TypeError as error:
         hint = "; collect() it first" if hasattr(frame, "collect") else ""
         raise DataError(
             f"{type(frame).__name__} is not a kind of data that is known: give an array, a "
             f"tensor, a frame (pandas, polars, pyarrow), a Dataset or a path{hint}"
         ) from error
+    except DataError:
+        raise
     except Exception as error:  # each frame library has its own exceptions for mixed columns
         raise DataError(f"the frame cannot be read: {brief(error)}") from error
     index = [n for n in table.column_names if re.fullmatch(r"__index_level_\d+__", n)]
     table = table.drop_columns(index) if index else table
+    how: dict[str, Any] = {"name": "frame", "drop": drop, "kind": kind, "lenient": lenient}
     if label is None or isinstance(label, str):
-        return from_table(table, name="frame", label=label, drop=drop)
-    source = from_table(table, name="frame", drop=drop)
+        return from_table(table, label=label, **how)
+    source = from_table(table, **how)
     source.y, source.classes = codes(np.asarray(label))
     if len(source.y) != len(source):
         raise DataError(f"{len(source)} rows but {len(source.y)} labels were given")
@@ -75,158 +97,109 @@ def from_table(
     header: bool = True,
     label: str | None = None,
     drop: Sequence[str] = (),
+    kind: Kinds = None,
     lenient: bool = False,
 ) -> Source:
     """Rows of an Arrow table; see `read`."""
-    _check_names(table, drop, lenient)
+    kind = kind or {}
+    _check_names(table, [*drop, *kind], lenient)
     if not table.num_rows:
         raise DataError(f"{name} has 0 rows")
     check_memory(8 * table.num_rows * table.num_columns, name)
-    labels = _label_column(table, label, drop, lenient)
-    left_out = {*drop, labels}
-    names = [n for n in table.column_names if n not in left_out]
+    left = [n for n in table.column_names if n not in drop]
+    labels = _asked_label(table.column_names, label, lenient)
+    left = [n for n in left if n != labels]
+    columns = {n: read_column(table[n], n, words=kind.get(n) == "category") for n in left}
+    aside = {n: c.aside for n, c in columns.items() if c.aside and n not in kind and not lenient}
+    columns = {n: c for n, c in columns.items() if n not in aside}
+    if labels is None and not lenient:
+        labels = _named_label(columns, kind)
+    names = [n for n in columns if n != labels]
     if not names:
-        raise DataError(f"{name} has no column of numbers besides the label '{labels}'")
-    x, dtypes = _all_numbers(table, names)
-    layout = {"kind": "table", "channels": "flat", "dtypes": dtypes, "header": header}
-    layout |= {"label": labels, "drop": list(drop)}
+        why = "" if labels is None else f"; '{shown(labels)}' is the label"
+        raise DataError(f"{name} has no column of data{why}" + _told(aside))
+    layout = {"kind": "table", "channels": "flat", "header": header}
+    layout["dtypes"] = [columns[n].dtype for n in names]
+    layout["categories"] = [_listed(columns[n].categories) for n in names]
+    layout["gap"] = [columns[n].gap for n in names]
+    layout |= {"label": labels, "drop": [*drop, *aside], "aside": aside}
+    layout["order"] = table.column_names
+    x = np.stack([columns[n].values for n in names], 1)
     source = Source(x=x, names=tuple(names), name=name, layout=layout)
-    if labels:
-        source.y, source.classes = codes(table[labels].to_pylist())
+    source.notes += [f"column '{shown(n)}' is set aside: {why}" for n, why in aside.items()]
+    if labels is not None:
+        source.y, source.classes = _labels(table[labels], labels)
         found = only_names(source.classes)
-        source.notes.append(f"column '{labels}' is taken as labels, not as data: {found}")
+        source.notes.append(f"column '{shown(labels)}' is taken as labels, not as data: {found}")
     return source
 
 
-def _check_names(table: pa.Table, drop: Sequence[str], lenient: bool) -> None:
+def to_table(schema: dict[str, Any], names: Sequence[str], values: np.ndarray) -> pa.Table:
+    """Rows (n, columns) of numbers as `Source.x` has them, each column in the dtype it was read
+    in; NaN becomes a gap."""
+    layout = schema["layout"]
+    words = layout.get("categories") or [None] * len(names)
+    described = zip(values.T, layout["dtypes"], words, strict=True)
+    columns = [write_column(column, dtype, kept, cast) for column, dtype, kept in described]
+    return pa.Table.from_arrays(columns, names=list(names))
+
+
+def _listed(categories: tuple[str, ...] | None) -> list[str] | None:
+    return None if categories is None else list(categories)
+
+
+def _told(aside: dict[str, str]) -> str:
+    return "".join(f"; '{shown(n)}' is set aside: {why}" for n, why in list(aside.items())[:3])
+
+
+def _check_names(table: pa.Table, asked: Sequence[str], lenient: bool) -> None:
     names = table.column_names
     twice = [n for n in names if names.count(n) > 1] if len(set(names)) < len(names) else []
     if twice:
-        raise DataError(f"two columns are named '{twice[0]}'; give each column its own name")
-    for column in drop:
+        raise DataError(f"two columns are named '{shown(twice[0])}'; give each its own name")
+    for column in asked:
         if column not in names and not lenient:
-            hint = did_you_mean(column, names)
-            raise DataError(f"column '{column}' to drop does not exist; {hint}")
+            raise DataError(f"column '{shown(column)}' does not exist; {nearest(column, names)}")
 
 
-def _label_column(
-    table: pa.Table, label: str | None, drop: Sequence[str], lenient: bool
-) -> str | None:
-    """The column that holds labels: the one asked for, or one that is named and filled like one."""
-    names = table.column_names
-    if label is not None and not (lenient and label not in names):
-        if label not in names:
-            raise DataError(f"label column '{label}' does not exist; {did_you_mean(label, names)}")
+def _asked_label(names: Sequence[str], label: str | None, lenient: bool) -> str | None:
+    if label is None or label in names:
         return label
-    for column in names:
-        if column.lower() not in LABELS or column in drop:
-            continue
-        # A column y beside a column x is a coordinate.
-        if (column.lower() != "y" or "x" not in {n.lower() for n in names}) and _is_label(
-            table[column]
-        ):
-            return column
+    if lenient:
+        return None
+    what = f"label column '{shown(label)}' does not exist"
+    raise DataError(f"{what}; {nearest(label, names)}")
+
+
+def _named_label(columns: dict[str, Column], known: Mapping[str, str]) -> str | None:
+    """A column that is named and filled like labels beside columns that are all alike (pixels,
+    bits), and not `known` to be something else. A table of unlike columns keeps them all."""
+    lower = {name.lower() for name in columns}
+    # A column y beside a column x is a coordinate.
+    called = set(LABELS) - ({"y"} if "x" in lower else set())
+    for name, column in columns.items():
+        if name.lower() in called and name not in known and _is_label(column):
+            others = [c for n, c in columns.items() if n != name]
+            if others and not any(c.categories for c in others):
+                return name if shared(np.stack([c.values for c in others], 1)) else None
     return None
 
 
-def _is_label(column: pa.ChunkedArray) -> bool:
-    """Strings that are no numbers, or whole numbers with few distinct values."""
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        column = column.cast(kind.value_type)
-    if _is_text(column.type):
-        values = set(column.unique().to_pylist()) - {None}
-        if any(v.strip().lower() not in MISSING and not NUMBER.fullmatch(v) for v in values):
-            return True
-    elif not (pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
-        return False
+def _labels(column: pa.ChunkedArray, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
     try:
-        found = np.unique(_numbers(column, "")[0])
-    except DataError:
-        return False
-    found = found[~np.isnan(found)]
-    return len(found) <= MOST_CLASSES and bool((found == np.rint(found)).all() and found.size)
+        return codes(column.to_pylist())
+    except DataError as error:
+        raise DataError(f"column '{shown(name)}' is no column of labels: {error}") from error
+    except (ValueError, OverflowError) as error:  # times that Python has no object for
+        raise DataError(f"column '{shown(name)}' holds no labels: {brief(error)}") from error
 
 
-def _is_text(kind: pa.DataType) -> bool:
-    text = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
-    return any(test(kind) for test in text)
-
-
-def _all_numbers(table: pa.Table, names: list[str]) -> tuple[np.ndarray, list[str]]:
-    """Columns as float64 (n, columns) and their dtypes; one error for all that are no numbers."""
-    x = np.empty((table.num_rows, len(names)))
-    dtypes, wrong = [], list[tuple[str, DataError]]()
-    for j, column in enumerate(names):
-        try:
-            x[:, j], dtype = _numbers(table[column], column)
-            dtypes.append(dtype)
-        except DataError as error:
-            wrong.append((column, error))
-    if wrong:
-        others = only_names([f"'{column}'" for column, _ in wrong[1:]])
-        raise DataError(f"{wrong[0][1]}" + (f" (likewise {others})" if others else ""))
-    return x, dtypes
-
-
-def _numbers(column: pa.ChunkedArray, name: str) -> tuple[np.ndarray, str]:
-    """A column as float64 (n,), NaN where missing, and the dtype that it is written back in."""
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        column = column.cast(kind.value_type)
-        kind = column.type
-    if _is_text(kind):
-        return _parse(column, name)
-    if pa.types.is_boolean(kind):
-        return _floats(column), "bool"
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
-        # Beyond 2^53 a whole number has no exact double; nothing here needs one.
-        return _floats(column), str(np.dtype(kind.to_pandas_dtype()))
-    if pa.types.is_decimal(kind) or pa.types.is_null(kind):
-        return _floats(column), "float64"
-    row, value = next(((i, v.as_py()) for i, v in enumerate(column) if v.is_valid), (0, None))
-    raise _no_number(name, row, value)
-
-
-def _floats(column: pa.ChunkedArray) -> np.ndarray:
-    if pa.types.is_boolean(column.type):
-        column = column.cast(pa.uint8())
-    return column.cast(pa.float64(), safe=False).fill_null(float("nan")).to_numpy()
-
-
-def _parse(column: pa.ChunkedArray, name: str) -> tuple[np.ndarray, str]:
-    """Text as numbers (n,): whole ones as int64, true and false as bool."""
-    text = pc.utf8_trim_whitespace(column.cast(pa.large_string()))
-    lower = pc.utf8_lower(text)
-    text = pc.if_else(_among(lower, MISSING), pa.scalar(None, pa.large_string()), text)
-    if (
-        pc.any(_among(lower, BOOLEANS)).as_py()
-        and pc.all(_among(lower, MISSING + BOOLEANS)).as_py()
-    ):
-        return _floats(pc.if_else(pc.is_valid(text), pc.equal(lower, "true"), None)), "bool"
-    for target in ("int64", "float64") if text.null_count < len(text) else ("float64",):
-        try:
-            return _floats(text.cast(target)), target
-        except pa.ArrowInvalid:
-            continue
-    # Python reads some numbers that Arrow does not (+5); what it cannot read either is no number.
-    values = text.to_pylist()
-    for row, value in enumerate(values):
-        if value is not None and not NUMBER.fullmatch(value):
-            raise _no_number(name, row, value)
-    return np.array([np.nan if v is None else float(v) for v in values]), "float64"
-
-
-def _among(text: pa.ChunkedArray, words: tuple[str, ...]) -> pa.ChunkedArray:
-    return pc.is_in(text, pa.array(words, pa.large_string()))
-
-
-def _no_number(name: str, row: int, value: Any) -> DataError:
-    return DataError(
-        f"column '{name}' holds {brief(ValueError(repr(value)))} in row {row} (the first is 0), "
-        f"which is no number: drop the column (--drop {name}), name it as the label "
-        f"(--label {name}) or code it as numbers"
-    )
+def _is_label(column: Column) -> bool:
+    """Words, or whole numbers with few distinct values."""
+    if column.categories is not None:
+        return True
+    found = np.unique(column.values[~np.isnan(column.values)])
+    return 0 < len(found) <= MOST_CLASSES and bool((found == np.rint(found)).all())
 
 
 def _read_parquet(path: Path) -> pa.Table:

@@ -11,29 +11,34 @@ from typing import Any
 from torch import nn
 
 from vaes.batch import Spec
+from vaes.dist.cells import Pieces
 from vaes.dist.columns import Columns
 from vaes.dist.discrete import Bernoulli, Categorical
 from vaes.dist.gaussian import Cholesky, Diagonal, Isotropic, Normal
 from vaes.dist.pixels import Logistic
 from vaes.errors import UsageError, did_you_mean
 
-Made = Callable[[str, int, tuple[int, ...], Any], nn.Module]  # kind, levels, shape, scale -> head
+Made = Callable[[Spec, Any], nn.Module]  # entries of one kind, their scale -> head
 
 
-def _bernoulli(kind: str, levels: int, shape: tuple[int, ...], scale: Any) -> nn.Module:
-    return Bernoulli(shape)
+def _bernoulli(spec: Spec, scale: Any) -> nn.Module:
+    return Bernoulli(spec.shape)
 
 
-def _categorical(kind: str, levels: int, shape: tuple[int, ...], scale: Any) -> nn.Module:
-    return Categorical(shape, levels, grid=kind != "category")
+def _categorical(spec: Spec, scale: Any) -> nn.Module:
+    return Categorical(spec.shape, spec.levels[0], grid=spec.kinds[0] != "category")
 
 
-def _logistic(kind: str, levels: int, shape: tuple[int, ...], scale: Any) -> nn.Module:
-    return Logistic(shape, levels, scale or "network")
+def _logistic(spec: Spec, scale: Any) -> nn.Module:
+    return Logistic(spec.shape, spec.levels[0], scale or "network")
 
 
-def _normal(kind: str, levels: int, shape: tuple[int, ...], scale: Any) -> nn.Module:
-    return Normal(shape, "shared" if scale is None else scale)
+def _pieces(spec: Spec, scale: Any) -> nn.Module:
+    return Pieces(spec)
+
+
+def _normal(spec: Spec, scale: Any) -> nn.Module:
+    return Normal(spec.shape, "shared" if scale is None else scale)
 
 
 POSTERIORS: dict[str, Callable[[int], nn.Module]] = {
@@ -45,6 +50,7 @@ LIKELIHOODS: dict[str, dict[str, Made]] = {
     "binary": {"bernoulli": _bernoulli, "categorical": _categorical},
     "pixel": {"logistic": _logistic, "categorical": _categorical},
     "category": {"categorical": _categorical},
+    "numeric": {"pieces": _pieces},
     "real": {"normal": _normal},
 }  # of each kind of entry, the default first: a new family is one line here
 SCALED = ("normal", "logistic")  # the families that `scale` goes to
@@ -65,31 +71,24 @@ def likelihood_head(
 
     `scale` goes to the families that have one; None takes each family's default.
     """
-    if spec.uniform:
-        return _head(spec.kinds[0], spec.levels[0], spec.shape, likelihood, scale)
     groups: dict[tuple[str, int], list[int]] = {}
-    for i, key in enumerate(spec.column_kinds()):
-        groups.setdefault(key, []).append(i)
+    for i, (kind, levels) in enumerate(() if spec.uniform else spec.column_kinds()):
+        # numeric columns share a head, whatever the number of their pieces
+        groups.setdefault((kind, 0 if kind == "numeric" else levels), []).append(i)
+    if len(groups) < 2:
+        return _head(spec, likelihood, scale)
     if likelihood != "auto":
         raise UsageError(
             f"likelihood '{likelihood}' was given for columns of {len(groups)} kinds; each column "
             "takes its own: leave likelihood=auto, or overrule a column's kind"
         )
-    heads = [
-        _head(kind, levels, (len(index),), "auto", scale, strict=False)
-        for (kind, levels), index in groups.items()
-    ]
+    heads = [_head(spec.columns(index), "auto", scale, strict=False) for index in groups.values()]
     return Columns(list(groups.values()), heads)
 
 
-def _head(
-    kind: str,
-    levels: int,
-    shape: tuple[int, ...],
-    likelihood: str,
-    scale: str | float | None,
-    strict: bool = True,
-) -> nn.Module:
+def _head(spec: Spec, likelihood: str, scale: str | float | None, strict: bool = True) -> nn.Module:
+    """The head of entries that are all of one kind."""
+    kind = spec.kinds[0]
     families = LIKELIHOODS[kind]
     name = next(iter(families)) if likelihood == "auto" else likelihood
     if name not in families:
@@ -98,4 +97,4 @@ def _head(
         raise UsageError(f"likelihood '{name}' does not fit entries of kind '{kind}'; {hint}")
     if scale is not None and strict and name not in SCALED:
         raise UsageError(f"scale={scale} was given, but a {name} likelihood has no scale")
-    return families[name](kind, levels, shape, scale)
+    return families[name](spec, scale)

@@ -73,9 +73,7 @@ class Likelihood(Distribution, ABC):
     def draw(self, generator: torch.Generator | None = None) -> Tensor:
         """One x per batch element, (*k, n, *shape)."""
 
-    def complete(
-        self, x: Tensor, mask: Tensor, generator: torch.Generator | None = None
-    ) -> Tensor:
+    def complete(self, x: Tensor, mask: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """`x` where `mask`, elsewhere a draw of p(missing | observed, z), (*k, n, *shape).
 
         Entries that are independent given z are drawn as they are; families in which an entry

@@ -53,6 +53,11 @@ def options(name: str) -> dict[str, inspect.Parameter]:
     return found
 
 
+def settings(name: str) -> dict[str, Any]:
+    """How a recipe trains where nothing else is said: what it names in `SETTINGS`."""
+    return dict(getattr(recipe(name), "SETTINGS", {}))
+
+
 def build(name: str, spec: Spec, **hyperparameters: Any) -> Model:
     """The model of recipe `name` for rows of `spec`; an unknown option is one line."""
     known = options(name)
