@@ -42,7 +42,10 @@ def train(
         str | None,
         typer.Argument(metavar="DATA", help="Built-in name, folder of images, .npy .npz .csv …"),
     ] = None,
-    recipe: Annotated[str, typer.Option(help="See `vaes recipes`.")] = "vae",
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="See `vaes recipes`; vae, for tables of unlike columns tabular."),
+    ] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Option of the recipe.")
     ] = None,
@@ -59,7 +62,7 @@ def train(
         typer.Option(help="Overrule: real, pixel, binary, category, or COLUMN=KIND."),
     ] = None,
     binarize: Annotated[str | None, typer.Option(help="static, dynamic or threshold.")] = None,
-    missing: Annotated[str | None, typer.Option(help="nan: NaN marks a gap.")] = None,
+    missing: Annotated[str | None, typer.Option(help="nan or modelled: NaN marks a gap.")] = None,
     label: Annotated[str | None, typer.Option(help="Column that holds labels.")] = None,
     drop: Annotated[list[str] | None, typer.Option(help="Column to leave out.")] = None,
     size: Annotated[int | None, typer.Option(help="Side of images in pixels.")] = None,
@@ -86,7 +89,8 @@ def train(
         else:
             limit = arguments.seconds(time)
             options = arguments.options(set_, epochs=epochs, steps=steps, time=limit)
-            split_options(recipe, options)  # a name that `train` takes is no option
+            if recipe is not None:
+                split_options(recipe, options)  # a name that `train` takes is no option
             preparing = {"kind": arguments.kinds(kind), "binarize": binarize, "missing": missing}
             run = training.train(
                 data,
@@ -110,11 +114,14 @@ def sample(
     out: Out = None,
     seed: Seed = 0,
     mean: Annotated[bool, typer.Option(help="Means of p(x|z) in place of draws.")] = False,
+    where: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN=VALUE", help="Fix a column of a table.")
+    ] = None,
 ) -> None:
     """Make new rows."""
     from vaes import verbs
 
-    typer.echo(verbs.sample(run, n, out, seed, mean))
+    typer.echo(verbs.sample(run, n, out, seed, mean, where or ()))
 
 
 @app.command()
@@ -209,6 +216,84 @@ def score(
         f"({found['n']} rows, {found['k']} draws, effective sample size {found['ess']:.0f})",
         err=True,
     )
+
+
+@app.command()
+def denoise(
+    run: RunArg,
+    data: DataArg = None,
+    noise: Annotated[
+        float | None, typer.Option(help="Standard deviation of the noise, in the data's units.")
+    ] = None,
+    out: Out = None,
+    seed: Seed = 0,
+    skip_bad: SkipBad = False,
+) -> None:
+    """Take noise out of rows."""
+    from vaes import verbs
+
+    typer.echo(verbs.denoise(run, data, noise, out, seed, skip_bad))
+
+
+@app.command()
+def impute(
+    run: RunArg,
+    data: DataArg = None,
+    draws: Annotated[int, typer.Option(help="Completed tables to draw besides.")] = 0,
+    level: Annotated[float, typer.Option(help="Share that an interval holds.")] = 0.9,
+    k: Annotated[int, typer.Option(help="Importance samples per row.")] = 64,
+    out: Out = None,
+    seed: Seed = 0,
+) -> None:
+    """Fill gaps: best values, intervals, completed tables. Without DATA, all rows of the run."""
+    from vaes import verbs
+
+    typer.echo(verbs.impute(run, data, draws, level, k, out, seed))
+
+
+@app.command()
+def detect(
+    run: RunArg,
+    data: DataArg = None,
+    fdr: Annotated[float, typer.Option(help="Share of the flagged rows that may be false.")] = 0.1,
+    score: Annotated[str, typer.Option(help="evidence, reconstruction, typicality.")] = "evidence",
+    top: Annotated[int, typer.Option(help="Rows to say the odd columns of.")] = 20,
+    out: Out = None,
+    seed: Seed = 0,
+) -> None:
+    """List odd rows, how rare they are, and which columns make them odd."""
+    from vaes import verbs
+
+    typer.echo(verbs.detect(run, data, fdr, score, top, out, seed))
+
+
+@app.command()
+def cluster(
+    run: RunArg,
+    data: DataArg = None,
+    k: Annotated[int | None, typer.Option(help="Number of groups; chosen if left out.")] = None,
+    out: Out = None,
+    seed: Seed = 0,
+) -> None:
+    """Put rows in groups. Without DATA, all rows of the run."""
+    from vaes import verbs
+
+    typer.echo(verbs.cluster(run, data, k, out, seed))
+
+
+@app.command()
+def augment(
+    run: RunArg,
+    data: DataArg = None,
+    n: Annotated[int, typer.Option("-n", help="How many new rows.")] = 1000,
+    mode: Annotated[str, typer.Option(help="vary rows, or sample from the prior.")] = "vary",
+    out: Out = None,
+    seed: Seed = 0,
+) -> None:
+    """Make rows to train other models with, and check that they are no copies."""
+    from vaes import verbs
+
+    typer.echo(verbs.augment(run, data, n, mode, out, seed))
 
 
 @app.command()

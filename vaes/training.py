@@ -29,7 +29,7 @@ from vaes.machine import matmul, onednn_is_exact, threads
 from vaes.model import Model
 from vaes.options import plain, split_options
 from vaes.pictures import draw_pictures
-from vaes.plan import Plan, plan
+from vaes.plan import Plan, Settings, plan
 from vaes.run import Run, versions
 
 Report = Callable[[str], None]
@@ -37,7 +37,7 @@ Report = Callable[[str], None]
 
 def train(
     data: Any,
-    recipe: str = "vae",
+    recipe: str | None = None,
     *,
     out: str | Path | None = None,
     reading: dict[str, Any] | None = None,
@@ -48,14 +48,13 @@ def train(
     callbacks: Sequence[Callback] = (),
     **options: Any,
 ) -> Run:
-    """Trains `recipe` on `data`, evaluates it on held-out rows and writes a run folder.
+    """Trains `recipe` (None: `vaes.recipes.default`, by the data) on `data`, evaluates it on held-out rows and writes a run folder.
 
     data: whatever `vaes.data.load` takes. reading, preparing: arguments of `vaes.data.load` and
     `vaes.data.prepare`. encoder, decoder: network bodies of your own. options: of the recipe and of
     `Settings`, by name. report: gets one line at a time. Returns the finished run.
     """
-    ours, settings = split_options(recipe, options)
-    for key, value in ours.items():
+    for key, value in options.items():
         if not plain(value):
             raise UsageError(
                 f"{key} is a {type(value).__name__}, which a run folder cannot hold; give {key} by "
@@ -63,8 +62,13 @@ def train(
             )
     if out is not None:
         Run.refuse_existing(out)  # before the rows are read, which may take long
+    if recipe is not None:
+        split_options(recipe, options)
+    seed = options.get("seed", Settings.seed)
     source = sources.load(data, **(reading or {}))
-    prepared = sources.prepare(source, seed=settings.seed, **(preparing or {}))
+    prepared = sources.prepare(source, seed=seed, **(preparing or {}))
+    recipe = recipe or recipes.default(prepared.spec)
+    ours, settings = split_options(recipe, options)
     for part, use in ((prepared.valid, "choose the weights"), (prepared.test, "evaluate them")):
         if not len(part):
             raise UsageError(f"the split leaves no rows to {use}; give it a share, as in 80/10/10")

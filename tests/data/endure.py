@@ -40,7 +40,7 @@ def endure(case: Case, folder: Path) -> str:
     if case.preparing.get("binarize") is None:
         _comes_back(run, source, decode(*run, x), train)
     _in_domain(run, decode(*run, _anywhere(run[1])))
-    _written(run, x, folder, source.layout["header"])
+    _written(run, data, folder, source.layout["header"])
     return ""
 
 
@@ -97,8 +97,8 @@ def _comes_back(run: Run, source: Source, back: np.ndarray, train: np.ndarray) -
         if kind == "category":
             assert (given == found).all()
             continue
-        if kind in ("binary", "pixel"):
-            near = 1e-15 * np.abs(given).max(initial=0.0)
+        if kind in ("binary", "pixel"):  # levels of 255 may have been read as float32
+            near = (1e-15 if kind == "binary" else 1e-7) * np.abs(given).max(initial=0.0)
         elif kind == "real":
             scale = spec.scale[-1] if len(spec.scale) == 1 else spec.scale[spec.gates + j]
             near = 1e-6 * np.maximum(scale, np.abs(given).max(initial=0.0))
@@ -160,10 +160,14 @@ def _anywhere(spec: Spec) -> torch.Tensor:
     return u
 
 
-def _written(run: Run, x: torch.Tensor, folder: Path, header: bool) -> None:
+def _written(run: Run, data: Data, folder: Path, header: bool) -> None:
     """What is written and read again is what it was."""
     schema, spec = run
+    x = data.rows(slice(None)).x
     first = decode(*run, x)
+    known = np.ones(first.shape, bool)
+    if data.mask is not None:
+        known = data.mask[:, spec.gates :].numpy()
     names = [name.strip() for name in spec.names[spec.gates :]]
     for suffix in (".parquet", ".csv"):
         path = write(*run, x, folder / f"out{suffix}")
@@ -186,7 +190,7 @@ def _written(run: Run, x: torch.Tensor, folder: Path, header: bool) -> None:
         gaps = np.isnan(first)
         assert (gaps == np.isnan(second))[:, schema["layout"]["gates"]].all()
         for j, (kind, _) in enumerate(spec.column_kinds()[spec.gates :]):
-            seen = ~gaps[:, j] & ~np.isnan(second[:, j])
+            seen = known[:, j] & ~gaps[:, j] & ~np.isnan(second[:, j])
             one, two = first[seen, j], second[seen, j]
             if kind == "numeric":
                 near = _widths(spec.pieces[spec.gates + j], one) * 0.5

@@ -11,7 +11,7 @@ import torch
 from tests.fixtures import PPCA_EVIDENCE, ppca_data
 from vaes.batch import Data, Spec
 from vaes.errors import DataError, UsageError
-from vaes.evaluate.baselines import _fit, independent, ppca
+from vaes.evaluate.baselines import _fit, independent, latent_class, ppca
 from vaes.evaluate.likelihood import evidence
 from vaes.recipes import build
 
@@ -188,3 +188,30 @@ def test_mistakes():
         ppca(data, data, 0)
     with pytest.raises(DataError, match="0 test rows"):
         independent(data, data.part(torch.arange(0)))
+
+
+def unlike(n: int) -> Data:
+    """A category that tells which piece a numeric column lies in, and a coin."""
+    draw = torch.Generator().manual_seed(n)
+    kind = torch.randint(3, (n,), generator=draw)
+    place = torch.rand(n, generator=draw) * 0.99
+    coin = torch.randint(2, (n,), generator=draw)
+    pieces = (-1.0, 0.0, 0.0, 2.0, 2.0, 2.5, 2.5, 2.5, 2.5, 3.0)
+    spec = Spec((3,), ("category", "numeric", "binary"), (3, 5, 2), pieces=((), pieces, ()), rows=n)
+    return Data(spec, torch.stack([kind, 1 + kind + place, coin], 1).float())
+
+
+def test_baselines_of_unlike_columns():
+    """Independent: log 1/3 + log 1/3 - E log width + log 1/2; the mixture knows the one from the
+    other: log 1/3 - E log width + log 1/2. Widths 2, .5 and a single value."""
+    train, test = unlike(6000), unlike(3000)
+    widths = (math.log(2) + math.log(0.5)) / 3
+    alone = independent(train, test)
+    assert alone.mean == pytest.approx(-2 * math.log(3) - widths - math.log(2), abs=0.03)
+    mixture = latent_class(train, test)
+    assert mixture is not None
+    assert mixture.mean == pytest.approx(-math.log(3) - widths - math.log(2), abs=0.06)
+    assert (
+        latent_class(Data(Spec((2,)), torch.randn(9, 2)), Data(Spec((2,)), torch.randn(9, 2)))
+        is None
+    )

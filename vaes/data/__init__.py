@@ -15,11 +15,20 @@ from typing import TYPE_CHECKING, Any
 from vaes.errors import DataError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
-    from vaes.data.output import write
+    from vaes.data.output import table, write
     from vaes.data.schema import Prepared, decode, encode, prepare
     from vaes.data.source import Source
 
-__all__ = ["Prepared", "Source", "decode", "encode", "load", "prepare", "write"]
+__all__ = [
+    "Prepared",
+    "Source",
+    "decode",
+    "encode",
+    "load",
+    "prepare",
+    "table",
+    "write",
+]
 
 _HOMES = {
     "Prepared": "schema",
@@ -27,6 +36,7 @@ _HOMES = {
     "decode": "schema",
     "encode": "schema",
     "prepare": "schema",
+    "table": "output",
     "write": "output",
 }
 

@@ -13,15 +13,23 @@ import numpy as np
 
 from vaes.batch import Spec
 from vaes.data.schema import decode
+from vaes.data.source import Source
 from vaes.errors import DataError, DiskError
 
 
-def write(schema: dict[str, Any], spec: Spec, rows: Any, path: str | os.PathLike[str]) -> Path:
+def write(
+    schema: dict[str, Any],
+    spec: Spec,
+    rows: Any,
+    path: str | os.PathLike[str],
+    given: Source | None = None,
+) -> Path:
     """Write rows (n, *shape) of model space to `path` and return it.
 
     Tables go to .csv, .parquet or .npy, images to .npy or (a path without suffix) a folder of PNGs,
-    other arrays to .npy. Nothing that exists is overwritten, and the file appears when it is whole.
-    Raises DataError for an existing or impossible path, DiskError where it cannot be written.
+    other arrays to .npy. given: the same rows as they were read; what they hold is written as it
+    was, not as the run would round it (.csv and .parquet). Nothing that exists is overwritten, and
+    the file appears when it is whole. Raises DataError for an existing or impossible path, DiskError where it cannot be written.
     """
     path = Path(path)
     if path.exists():
@@ -30,7 +38,7 @@ def write(schema: dict[str, Any], spec: Spec, rows: Any, path: str | os.PathLike
     part = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save(schema, spec, rows, part)
+        save(schema, spec, rows, part, given)
         os.replace(part, path)
     except OSError as error:
         raise DiskError(f"{path} cannot be written: {error.strerror or error}") from error
@@ -61,41 +69,51 @@ def _writer(schema: dict[str, Any], spec: Spec, path: Path) -> Callable[..., Non
     return known[path.suffix.lower()]
 
 
-def _npy(schema: dict[str, Any], spec: Spec, rows: Any, path: Path) -> None:
+def _npy(schema: dict[str, Any], spec: Spec, rows: Any, path: Path, given: Source | None) -> None:
     with path.open("wb") as out:
         np.save(out, decode(schema, spec, rows), allow_pickle=False)
 
 
-def _table(schema: dict[str, Any], spec: Spec, rows: Any) -> Any:
-    """Rows as an Arrow table, each column in the dtype that it was read in."""
+def table(schema: dict[str, Any], spec: Spec, rows: Any, given: Source | None = None) -> Any:
+    """Rows of model space as an Arrow table, each column in the dtype that it was read in.
+
+    given: the same rows as they were read; what they hold is taken from there.
+    """
     from vaes.data.tables import to_table
 
-    return to_table(schema, spec.names[spec.gates :], decode(schema, spec, rows))
+    values = decode(schema, spec, rows)
+    if given is not None:
+        values = np.where(np.isnan(given.x), values, given.x)
+    return to_table(schema, spec.names[spec.gates :], values)
 
 
-def _csv(schema: dict[str, Any], spec: Spec, rows: Any, path: Path) -> None:
+def _csv(schema: dict[str, Any], spec: Spec, rows: Any, path: Path, given: Source | None) -> None:
     from pyarrow import csv
 
-    table, words = _table(schema, spec, rows), schema["layout"].get("gap") or ()
+    found, words = table(schema, spec, rows, given), schema["layout"].get("gap") or ()
     for j, word in enumerate(words):
         # A line with nothing in it would be no row.
-        word = word or "NA" * (table.num_columns == 1)
-        if word and table.column(j).null_count:
-            text = table.column(j).cast("string").fill_null(word)
-            table = table.set_column(j, table.column_names[j], text)
+        word = word or "NA" * (found.num_columns == 1)
+        if word and found.column(j).null_count:
+            text = found.column(j).cast("string").fill_null(word)
+            found = found.set_column(j, found.column_names[j], text)
     # Without names, columns are known by their place: it is lost where some are left out.
     layout = schema["layout"]
-    header = layout["header"] or len(layout.get("order", spec.names)) > table.num_columns
-    csv.write_csv(table, path, csv.WriteOptions(include_header=header))
+    header = layout["header"] or len(layout.get("order", spec.names)) > found.num_columns
+    csv.write_csv(found, path, csv.WriteOptions(include_header=header))
 
 
-def _parquet(schema: dict[str, Any], spec: Spec, rows: Any, path: Path) -> None:
+def _parquet(
+    schema: dict[str, Any], spec: Spec, rows: Any, path: Path, given: Source | None
+) -> None:
     import pyarrow.parquet as pq
 
-    pq.write_table(_table(schema, spec, rows), path)
+    pq.write_table(table(schema, spec, rows, given), path)
 
 
-def _folder(schema: dict[str, Any], spec: Spec, rows: Any, path: Path) -> None:
+def _folder(
+    schema: dict[str, Any], spec: Spec, rows: Any, path: Path, given: Source | None
+) -> None:
     """One PNG a row, black to white over the alphabet (over the range of the data for reals)."""
     from PIL import Image
 

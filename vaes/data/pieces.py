@@ -34,14 +34,18 @@ def step(values: np.ndarray, dtype: str = "") -> float:
     """What all values (n,) are multiples of: a day for dates, else a power of ten; 0 for nothing."""
     if dtype.startswith("date"):
         return DAY
+    if not len(values):
+        return 0.0
+    spread = float(values.max()) - float(values.min())
     share, most = NOISE.get(dtype, (1e-13, 1e-3))
     for decimals in range(DECIMALS):
         scaled = values * 10.0**decimals
         size = np.abs(scaled)
-        if size.max(initial=0.0) >= 2**52:
+        if size.max() >= 2**52:
             break
-        # A share of the value: a column of 1e-9 is not one of zeros.
-        if bool((np.abs(scaled - np.rint(scaled)) <= np.minimum(share * size, most)).all()):
+        # A share of the value: a column of 1e-9 is not one of zeros. And what differs stays so.
+        near = np.abs(scaled - np.rint(scaled)) <= np.minimum(share * size, most)
+        if near.all() and not 0 < spread * 10.0**decimals < 0.5:
             return 10.0**-decimals
     return 0.0
 

@@ -8,18 +8,23 @@ to the training rows. Sources: Tipping & Bishop 1999 (probabilistic PCA); Theis 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from vaes.batch import DISCRETE, Batch, Data, Spec
+from vaes.dist.cells import CODED, Cells
 from vaes.errors import DataError, UsageError
+from vaes.evaluate.likelihood import evidence
+from vaes.model import Step
+from vaes.recipes import build
 
 LOG_2PI = math.log(2 * math.pi)
 FLOOR = math.exp(-12.0)  # of variances of reals, standardised: the floor of a Gaussian likelihood
 LARGEST = 4096  # entries of a row up to which the eigenvectors of a covariance are sought
 CHUNK = 1000
+CLASSES, PASSES = 100, 20  # of the mixture
 
 
 @dataclass(frozen=True)
@@ -38,11 +43,14 @@ class Baseline:
 def independent(train: Data, test: Data) -> Baseline:
     """Every entry by itself, fitted to the observed training entries.
 
-    Discrete entries: a histogram with a pseudo-count of 1 / levels per level (one extra
-    observation, spread evenly). Reals: a Gaussian with the moments of the column (variance / N).
+    Discrete entries and pieces of numeric columns: a histogram with a pseudo-count of 1 / levels
+    per level (one extra observation, spread evenly). Reals: a Gaussian with the moments of the
+    column (variance / N).
     """
     _nonempty(train, test)
     kinds, levels, offset = _entries(train.spec, train.x.device)
+    numeric = [i for i, (kind, _) in enumerate(train.spec.column_kinds()) if kind == "numeric"]
+    cells = Cells(train.spec.columns(numeric)).to(train.x.device).double() if numeric else None
     table = _histograms(train, levels, offset)
     mean, variance = _column_moments(train)
     jacobian = train.spec.log_jacobian.flatten().to(train.x.device)
@@ -52,6 +60,9 @@ def independent(train: Data, test: Data) -> Baseline:
         place = offset + _codes(x, kinds, levels)
         normal = -0.5 * ((x - mean).square() / variance + variance.log() + LOG_2PI)
         terms = torch.where(levels > 0, table[place], normal + jacobian)
+        if cells is not None:
+            part = x[:, numeric]
+            terms[:, numeric] += cells.log_within(part, cells.codes(part))
         scores.append(torch.where(seen, terms, 0.0).sum(1))
     return _baseline("independent", torch.cat(scores))
 
@@ -72,7 +83,8 @@ def ppca(train: Data, test: Data, latent: int) -> Baseline | None:
     _nonempty(train, test)
     spec = train.spec
     gaps = train.mask is not None or test.mask is not None
-    if gaps or not spec.uniform or spec.kinds[0] == "category" or spec.size > LARGEST:
+    other = not spec.uniform or spec.kinds[0] in ("category", "numeric")
+    if gaps or other or spec.size > LARGEST:
         return None
     levels = spec.levels[0]
     unit, cell = (levels - 1, 1 / 12) if levels else (1, 0.0)
@@ -81,6 +93,28 @@ def ppca(train: Data, test: Data, latent: int) -> Baseline | None:
     jacobian = float(spec.log_jacobian.sum())
     name = f"ppca-{min(latent, spec.size - 1)}"
     return _baseline(name, scores + jacobian, "lower" if levels else "exact")
+
+
+def latent_class(train: Data, test: Data) -> Baseline | None:
+    """A mixture of rows with independent columns, by `PASSES` of EM from the recipe's own start.
+
+    None where a column is neither binary, level, category nor numeric, and for images.
+    """
+    _nonempty(train, test)
+    spec = replace(train.spec, rows=len(train))
+    if len(spec.shape) != 1 or any(kind not in CODED for kind in spec.kinds):
+        return None
+    model = build("latent_class", spec, latent=min(CLASSES, max(2, len(train) // 60)))
+    model = model.to(train.x.device)
+    zero, one = torch.zeros(()), torch.ones(())
+    with torch.no_grad():
+        model.begin("train", train)
+        for _ in range(PASSES):
+            for start in range(0, len(train), CHUNK):
+                last = start + CHUNK >= len(train)
+                step = Step(zero, zero, one, zero, last_of_epoch=last)
+                model.closed_form(train.rows(slice(start, start + CHUNK)), step)
+    return _baseline(f"latent-class-{model.latent}", evidence(model, test).per_row)
 
 
 @dataclass(frozen=True)
@@ -130,17 +164,17 @@ def _flat(batch: Batch) -> tuple[Tensor, Tensor]:
 
 def _entries(spec: Spec, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """Per entry (D,): whether it holds codes, its levels (0 for reals), its place in the table."""
-    pairs = list(zip(spec.kinds, spec.levels, strict=True))
-    pairs = pairs * spec.size if len(pairs) == 1 else pairs
-    coded = torch.tensor([kind == "category" for kind, _ in pairs], device=device)
-    counts = [n if kind in DISCRETE else 0 for kind, n in pairs]
+    pairs = spec.column_kinds()
+    coded = torch.tensor([kind in ("category", "numeric") for kind, _ in pairs], device=device)
+    counts = [n if kind in (*DISCRETE, "numeric") else 0 for kind, n in pairs]
     levels = torch.tensor(counts, device=device)
     return coded, levels, levels.cumsum(0) - levels
 
 
 def _codes(x: Tensor, coded: Tensor, levels: Tensor) -> Tensor:
     """Level codes 0 ... levels - 1 of rows in model space; 0 for reals."""
-    codes = torch.where(coded, x, x * (levels - 1).clamp(min=0)).round().long()
+    # a category's code is whole, and a numeric entry lies within its piece
+    codes = torch.where(coded, x.floor(), (x * (levels - 1).clamp(min=0)).round()).long()
     return torch.minimum(codes.clamp(min=0), (levels - 1).clamp(min=0))
 
 

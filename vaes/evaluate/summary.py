@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from vaes.batch import Data
-from vaes.evaluate.baselines import independent, ppca
+from vaes.evaluate.baselines import independent, latent_class, ppca
 from vaes.evaluate.likelihood import bound, evidence
 from vaes.model import Model
 
@@ -55,8 +55,11 @@ def summary(model: Model, train: Data, test: Data, seed: int = 0, k: int = DRAWS
 
 
 def baselines(train: Data, test: Data, latent: int) -> dict[str, dict[str, Any]]:
-    """What independent entries and probabilistic PCA reach on the same rows, in the same unit."""
+    """What independent entries, probabilistic PCA and, for tables of unlike columns, a mixture of
+    independent columns reach on the same rows, in the same unit."""
     found = [independent(train, test), ppca(train, test, latent)]
+    if not train.spec.uniform:
+        found.append(latent_class(train, test))
     return {
         b.name: {"log_evidence": b.mean, "log_evidence_se": b.se} for b in found if b is not None
     }

@@ -30,6 +30,12 @@ def recipe(name: str) -> ModuleType:
     return importlib.import_module(f"{__name__}.{name}")
 
 
+def default(spec: Spec) -> str:
+    """The recipe for rows of `spec` where none is named: `tabular` where columns are unlike."""
+    table = len(spec.shape) == 1 and {"category", "numeric"} & set(spec.kinds)
+    return "tabular" if table and "real" not in spec.kinds else "vae"
+
+
 def summary(name: str) -> str:
     """First line of the recipe's docstring."""
     return (recipe(name).__doc__ or "").strip().splitlines()[0]

@@ -11,7 +11,9 @@ from torch import Tensor
 
 from vaes.batch import Batch, Data, generator
 from vaes.dist.base import Latent
+from vaes.evaluate.likelihood import ENTRIES
 from vaes.model import Model
+from vaes.plan import widest
 
 Rows = Data | Batch
 CHUNK = 1000
@@ -38,6 +40,19 @@ def batches(data: Rows, size: int) -> Iterator[Batch]:
             yield data[start : start + size]
 
 
+def as_data(model: Model, rows: Rows) -> Data:
+    """The same rows as `Data`."""
+    if isinstance(rows, Data):
+        return rows
+    fields = {name: getattr(rows, name) for name in rows.__annotations__}
+    return Data(model.spec, **fields)
+
+
+def at_once(model: Model, draws: int, most: int = CHUNK) -> int:
+    """How many rows with `draws` draws each keep the widest layer within `ENTRIES` numbers."""
+    return max(1, min(most, ENTRIES // (draws * widest(model))))
+
+
 def blank(model: Model, n: int) -> Batch:
     """n rows of nothing, for p(z) and p(x|z), which never read x."""
     named = chain(model.named_parameters(), model.named_buffers())
@@ -51,6 +66,11 @@ def drawing(model: Model, use: str, seed: int) -> torch.Generator:
 
 def normal(draw: torch.Generator, like: Tensor, *shape: int) -> Tensor:
     return torch.randn(shape, generator=draw, dtype=like.dtype, device=like.device)
+
+
+def shared(use: str, seed: int, q: Latent, k: int) -> Tensor:
+    """k draws that all rows share, (k, 1, q.noise_size): no row's result knows its neighbours."""
+    return normal(generator(use, seed, device=q.mean.device), q.mean, k, 1, q.noise_size)
 
 
 def values(model: Model, z: Tensor, batch: Batch, draw: torch.Generator | None = None) -> Tensor:

@@ -1,0 +1,164 @@
+"""A table with words and gaps through the command: trained, filled, drawn, judged, grouped."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.commands import vaes_
+
+N = 240
+
+
+def people(path: Path, n: int = N, seed: int = 0, gaps: bool = True) -> Path:
+    """Town tells the number of rooms; a price with a spike at 0; gaps in two columns."""
+    draw = np.random.default_rng(seed)
+    towns, lines = ["Bern", "Genf", "Zug"], ["id,town,rooms,price,sold,day"]
+    for i in range(n):
+        town = int(draw.integers(3))
+        rooms = 2 * town + int(draw.integers(1, 3))
+        price = 0.0 if draw.random() < 0.3 else round(float(np.exp(draw.normal(town, 0.4))), 2)
+        shown = str(price) if not gaps or draw.random() < 0.8 else "?"
+        where = towns[town] if not gaps or draw.random() < 0.9 else ""
+        sold = "true" if draw.random() < 0.5 else "false"
+        lines.append(f"{1000 + i},{where},{rooms},{shown},{sold},2024-01-{1 + i % 28:02}")
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("tables")
+    people(path / "homes.csv")
+    told = vaes_("train", path / "homes.csv", "--steps", "400", "--out", path / "run")
+    assert told.code == 0, told.err
+    assert "column 'id' is set aside" in told.err
+    assert "gaps:" in told.err
+    assert "tabular:" in told.err  # the recipe for such a table
+    assert "latent-class" in told.out  # the baseline that no table's result may hide from
+    return path
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open() as lines:
+        return list(csv.DictReader(lines))
+
+
+def test_the_model_beats_its_baselines(folder):
+    found = json.loads((folder / "run" / "evaluation.json").read_text())
+    assert found["log_evidence"] > found["baselines"]["independent"]["log_evidence"] + 0.5
+
+
+def test_drawn_rows_look_like_the_table(folder):
+    assert vaes_("sample", folder / "run", "-n", 200, "--out", folder / "drawn").code == 0
+    drawn, real = rows(folder / "drawn" / "rows.csv"), rows(folder / "homes.csv")
+    assert len(drawn) == 200
+    assert list(drawn[0]) == ["town", "rooms", "price", "sold", "day"]
+    assert {row["town"] for row in drawn} <= {"Bern", "Genf", "Zug", ""}
+    assert {row["sold"] for row in drawn} <= {"true", "false"}
+    assert all(row["day"].startswith("2024-01-") for row in drawn)
+    assert {row["rooms"] for row in drawn} <= {row["rooms"] for row in real}
+    for name, told in (("price", "?"), ("town", "")):  # the word for a gap is the file's own
+        share = np.mean([row[name] == told for row in drawn])
+        assert share == pytest.approx(np.mean([row[name] == told for row in real]), abs=0.12)
+    prices = [float(row["price"]) for row in drawn if row["price"] != "?"]
+    known = [float(row["price"]) for row in real if row["price"] != "?"]
+    assert min(prices) >= 0
+    assert max(prices) <= max(known) + 0.01
+    assert np.mean(np.array(prices) == 0) == pytest.approx(0.3, abs=0.15)
+    assert all(round(price, 2) == price for price in prices)
+
+
+def test_gaps_are_filled_and_nothing_else_is_touched(folder):
+    told = vaes_(
+        "impute", folder / "run", folder / "homes.csv", "--draws", 2, "--out", folder / "f"
+    )
+    assert told.code == 0, told.err
+    real = rows(folder / "homes.csv")
+    for name in ("rows", "low", "high", "draw-1", "draw-2"):
+        filled = rows(folder / "f" / f"{name}.csv")
+        for before, after in zip(real, filled, strict=True):
+            for column, value in after.items():
+                assert value not in ("", "?")
+                if before[column] not in ("", "?"):
+                    same = value == before[column] or float(value) == float(before[column])
+                    assert same, column
+    filled = rows(folder / "f" / "rows.csv")
+    towns = ["Bern", "Genf", "Zug"]
+    right = [
+        towns[(int(before["rooms"]) - 1) // 2] == after["town"]
+        for before, after in zip(real, filled, strict=True)
+        if not before["town"]
+    ]
+    assert np.mean(right) > 0.9  # the number of rooms tells the town
+    said = json.loads((folder / "f" / "result.json").read_text())
+    assert said["gaps"] == sum(row["town"] == "" for row in real) + sum(
+        row["price"] == "?" for row in real
+    )
+
+
+def test_odd_rows_come_first_with_what_is_odd(folder):
+    lines = people(folder / "new.csv", 40, seed=1, gaps=False).read_text().splitlines()
+    lines[7] = "1006,Bern,6,1.0,true,2024-01-07"  # six rooms are a town's that Bern is not
+    (folder / "new.csv").write_text("\n".join(lines) + "\n")
+    told = vaes_("detect", folder / "run", folder / "new.csv", "--top", 3, "--out", folder / "odd")
+    assert told.code == 0, told.err
+    odd = rows(folder / "odd" / "odd.csv")
+    assert len(odd) == 40
+    assert odd[0]["row"] == "6"
+    assert odd[0]["blame"].split("=")[0] in ("town", "rooms")
+    assert odd[3]["blame"] == ""
+    scores = [float(row["score"]) for row in odd]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_groups_and_new_rows(folder):
+    assert vaes_("cluster", folder / "run", "--k", 3, "--out", folder / "c").code == 0
+    found = json.loads((folder / "c" / "result.json").read_text())
+    assert sum(found["sizes"]) == N
+    assert len(rows(folder / "c" / "clusters.csv")) == N
+    assert len(rows(folder / "c" / "typical.csv")) == 3
+    assert vaes_("augment", folder / "run", "-n", 50, "--out", folder / "a").code == 0
+    said = json.loads((folder / "a" / "result.json").read_text())
+    assert len(rows(folder / "a" / "rows.csv")) == 50
+    assert not said["audit"]["copies"]
+
+
+def test_rows_that_do_not_fit_are_named(folder):
+    def refused(text: str) -> str:
+        (folder / "bad.csv").write_text(text)
+        told = vaes_("score", folder / "run", folder / "bad.csv")
+        assert told.code == 1
+        assert len(told.err.splitlines()) == 1
+        return told.err
+
+    assert "'rooms'" in refused("town,price,sold,day\nBern,1,true,2024-01-02\n")
+    assert "'many'" in refused("town,rooms,price,sold,day\nBern,many,1,true,2024-01-02\n")
+    (folder / "other.csv").write_text("town,rooms,price,sold,day\nBasel,3,1,true,2024-01-02\n")
+    told = vaes_("score", folder / "run", folder / "other.csv")
+    assert told.code == 0
+    assert "'Basel', which the run never saw" in told.err
+
+
+def test_rows_under_a_condition(folder):
+    """Rooms tell the town; conditions that cannot be met are one line."""
+    where = ("--where", "rooms=5", "--where", "sold=true")
+    told = vaes_("sample", folder / "run", "-n", 100, *where, "--out", folder / "w")
+    assert told.code == 0, told.err
+    drawn = rows(folder / "w" / "rows.csv")
+    assert all(row["rooms"] == "5" and row["sold"] == "true" for row in drawn)
+    assert np.mean([row["town"] == "Zug" for row in drawn if row["town"]]) > 0.65
+    assert any(row["price"] == "?" for row in drawn)  # gaps are drawn too
+    assert json.loads((folder / "w" / "result.json").read_text())["ess"] > 20
+    for bad, said in (
+        ("roms=5", "did you mean 'rooms'"),
+        ("town=Basel", "never saw"),
+        ("town", "="),
+    ):
+        told = vaes_("sample", folder / "run", "--where", bad)
+        assert (told.code, len(told.err.splitlines())) == (2, 1) or "never saw" in told.err
+        assert said in told.err
