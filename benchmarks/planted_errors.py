@@ -49,6 +49,10 @@ T_USES, T_SCHEMA, T_DISK = "tests/test_uses.py", "tests/data/test_schema.py", "t
 T_BASELINES, T_RESUME = "tests/evaluate/test_baselines.py", "tests/run/test_resume.py"
 T_DAMAGE, T_PLANTED = "tests/run/test_damage.py", "tests/test_planted.py"
 T_EVIDENCE = "tests/evaluate/test_likelihood.py"
+T_AUTOREGRESSIVE, T_CELLS = "tests/dist/test_autoregressive.py", "tests/dist/test_cells.py"
+T_LATENT_CLASS = "tests/test_latent_class.py"
+AUTOREGRESSIVE, CELLS = "vaes/dist/autoregressive.py", "vaes/dist/cells.py"
+LATENT_CLASS, COMPOSED = "vaes/recipes/latent_class.py", "vaes/composed.py"
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,77 @@ class Plant:
 
 
 PLANTS = [
+    # --- tables -----------------------------------------------------------------------------------
+    Plant(
+        "a column sees itself",
+        AUTOREGRESSIVE,
+        "return embedded.cumsum(-2) - embedded",
+        "return embedded.cumsum(-2)",
+        (T_AUTOREGRESSIVE,),
+    ),
+    Plant(
+        "gaps are embedded",
+        AUTOREGRESSIVE,
+        "embedded = embedded * mask.unsqueeze(-1)",
+        "embedded = embedded * mask.unsqueeze(-1) + embedded * 0.5",
+        (T_AUTOREGRESSIVE,),
+    ),
+    Plant(
+        "missing values predicted from their being missing",
+        AUTOREGRESSIVE,
+        "told[..., by] &= mask[..., j] | (known[..., by] == 1)",
+        "told[..., by] &= True",
+        (T_AUTOREGRESSIVE,),
+    ),
+    Plant(
+        "missing columns drawn without what is observed after them",
+        AUTOREGRESSIVE,
+        "self._told(known, mask).unsqueeze(-1)).sum(-2)",
+        "self._told(known, mask).unsqueeze(-1))[..., :1, :].sum(-2)",
+        (T_AUTOREGRESSIVE,),
+    ),
+    Plant(
+        "the width of a piece left out of its density",
+        CELLS,
+        "left.clamp(min=PLACE[0]).log() - self.log_width[cell]",
+        "left.clamp(min=PLACE[0]).log() + 0 * self.log_width[cell]",
+        (T_CELLS,),
+    ),
+    Plant(
+        "tails that do not fall",
+        CELLS,
+        "torch.where(tail < 0, place, torch.where(tail > 0, 1 - place, 1.0))",
+        "torch.ones_like(place)",
+        (T_CELLS,),
+    ),
+    Plant(
+        "draws from the tails",
+        CELLS,
+        "if not self.tailed[j]:",
+        "if True:",
+        (T_CELLS,),
+    ),
+    Plant(
+        "EM without the weights of the classes",
+        LATENT_CLASS,
+        "return OneHot(given + self.weights.log_softmax(-1))",
+        "return OneHot(given)",
+        (T_LATENT_CLASS,),
+    ),
+    Plant(
+        "EM that keeps the sums of the last pass",
+        LATENT_CLASS,
+        "self.counts.zero_()",
+        "self.counts.mul_(0.5)",
+        (T_LATENT_CLASS,),
+    ),
+    Plant(
+        "the encoder sees all there is while training",
+        COMPOSED,
+        "if not self.training:\n            return mask",
+        "if True:\n            return mask",
+        ("tests/nets/test_nets.py",),
+    ),
     # --- the compiled evidence --------------------------------------------------------------------
     Plant(
         "factors beyond the last whole product left out",

@@ -150,3 +150,14 @@ def test_mistakes():
     with pytest.raises(UsageError, match="not 'real'"):
         build("latent_class", Spec((3,)))
     assert copy.deepcopy(build("latent_class", SPEC)).latent == 2
+
+
+def test_every_pass_counts_afresh():
+    """The second M-step by hand: responsibilities of the first table, nothing of the first pass."""
+    model = fitted(2, passes=1)
+    batch = rows().rows(slice(None))
+    share = model.posterior(batch).logits.exp()
+    counts = share.T @ model.cells.one_hot(batch.x, batch.mask) + model.marginal
+    em(model, 1)
+    category = counts[:, 2:5] / counts[:, 2:5].sum(1, keepdim=True)
+    torch.testing.assert_close(model.table[:, 2:5].exp(), category)

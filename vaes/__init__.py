@@ -12,13 +12,17 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from vaes.batch import Batch, Data, Spec
     from vaes.errors import VaesError
-    from vaes.estimators import VAE
+    from vaes.estimators import VAE, VAEClusterer, VAEDetector, VAEImputer, VAESampler
     from vaes.model import Model, Player, Step
     from vaes.run import Run, load
     from vaes.training import resume, train
 
 _HOMES = {
     "VAE": "estimators",
+    "VAEClusterer": "estimators",
+    "VAEDetector": "estimators",
+    "VAEImputer": "estimators",
+    "VAESampler": "estimators",
     "Batch": "batch",
     "Data": "batch",
     "Spec": "batch",
@@ -40,6 +44,10 @@ __all__ = [
     "Run",
     "Spec",
     "Step",
+    "VAEClusterer",
+    "VAEDetector",
+    "VAEImputer",
+    "VAESampler",
     "VaesError",
     "load",
     "resume",

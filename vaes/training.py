@@ -48,10 +48,11 @@ def train(
     callbacks: Sequence[Callback] = (),
     **options: Any,
 ) -> Run:
-    """Trains `recipe` (None: `vaes.recipes.default`, by the data) on `data`, evaluates it on held-out rows and writes a run folder.
+    """Trains `recipe` on `data`, evaluates it on held-out rows and writes a run folder.
 
-    data: whatever `vaes.data.load` takes. reading, preparing: arguments of `vaes.data.load` and
-    `vaes.data.prepare`. encoder, decoder: network bodies of your own. options: of the recipe and of
+    recipe: None takes `vaes.recipes.default`, by the data. data: whatever `vaes.data.load` takes.
+    reading, preparing: arguments of `vaes.data.load` and `vaes.data.prepare`. encoder, decoder:
+    network bodies of your own. options: of the recipe and of
     `Settings`, by name. report: gets one line at a time. Returns the finished run.
     """
     for key, value in options.items():

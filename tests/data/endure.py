@@ -62,7 +62,7 @@ def _is_model_space(data: Data) -> None:
     for j, (kind, levels) in enumerate(data.spec.column_kinds()):
         if kind != "real" and len(x):
             most = {"category": levels - 1, "numeric": levels}.get(kind, 1)
-            assert 0 <= x[:, j].min()
+            assert x[:, j].min() >= 0
             assert x[:, j].max() <= most
             assert kind != "numeric" or x[:, j].max() < most
     if data.mask is not None:
@@ -98,7 +98,8 @@ def _comes_back(run: Run, source: Source, back: np.ndarray, train: np.ndarray) -
             assert (given == found).all()
             continue
         if kind in ("binary", "pixel"):  # levels of 255 may have been read as float32
-            near = (1e-15 if kind == "binary" else 1e-7) * np.abs(given).max(initial=0.0)
+            scale = spec.scale[-1] if len(spec.scale) == 1 else spec.scale[spec.gates + j]
+            near = (1e-15 if kind == "binary" else 1e-7) * np.abs([scale, *given]).max()
         elif kind == "real":
             scale = spec.scale[-1] if len(spec.scale) == 1 else spec.scale[spec.gates + j]
             near = 1e-6 * np.maximum(scale, np.abs(given).max(initial=0.0))
@@ -160,6 +161,20 @@ def _anywhere(spec: Spec) -> torch.Tensor:
     return u
 
 
+def _names_for_text(spec: Spec) -> bool:
+    """Whether the names of the columns are names in a text file too."""
+    names = spec.names[spec.gates :]
+    odd = [n for n in names if n.strip() != n or n.lower() in MISSING or NUMBER.fullmatch(n)]
+    return not odd and not any("\n" in name for name in names)
+
+
+def _read_or_refused(run: Run, path: Path) -> None:
+    try:
+        _is_model_space(encode(*run, path))
+    except VaesError as error:
+        one_line(str(error))
+
+
 def _written(run: Run, data: Data, folder: Path, header: bool) -> None:
     """What is written and read again is what it was."""
     schema, spec = run
@@ -168,22 +183,12 @@ def _written(run: Run, data: Data, folder: Path, header: bool) -> None:
     known = np.ones(first.shape, bool)
     if data.mask is not None:
         known = data.mask[:, spec.gates :].numpy()
-    names = [name.strip() for name in spec.names[spec.gates :]]
     for suffix in (".parquet", ".csv"):
         path = write(*run, x, folder / f"out{suffix}")
-        try:
-            again = encode(*run, path)
-        except VaesError as error:
-            one_line(str(error))
-            # Some names are none in a text file.
-            plain = not any(
-                name.lower() in MISSING or NUMBER.fullmatch(name) or "\n" in name for name in names
-            )
-            same = list(spec.names[spec.gates :]) == names
-            assert suffix == ".csv" and not (plain and same), str(error)
+        if suffix == ".csv" and not _names_for_text(spec):
+            _read_or_refused(run, path)
             continue
-        finally:
-            path.unlink()
+        again = encode(*run, path)
         second = decode(*run, again.rows(slice(None)).x)
         if not header and len(again) < len(first):
             continue  # a first line without a number is taken for names

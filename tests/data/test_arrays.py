@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
+from tests.data.endure import one_line
 from tests.data.helpers import needs_data, not_root, refused
 from vaes.data import load
 from vaes.data.source import codes
@@ -163,6 +164,89 @@ def test_objects_are_never_unpickled(tmp_path: Path):
     for name in ("o.npy", "o.npz"):
         with refused("Python objects"):
             load(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "descr", ["|S0", "<U0", "|V0", "|S4", "<U4", "|V8", "<c16", "<M8[s]", "|O"]
+)
+def test_dtypes_that_are_no_numbers_are_refused(tmp_path: Path, descr):
+    """Also those of nothing, whose rows cost nothing to declare."""
+    size = np.dtype(descr).itemsize
+    (tmp_path / "t.npy").write_bytes(header("(1000000000, 3)", descr))
+    with refused("t.npy" if size else "dtype", error=DataError):
+        load(tmp_path / "t.npy")
+    (tmp_path / "t.npy").write_bytes(header("(2, 3)", descr) + bytes(6 * size))
+    with refused("dtype", error=DataError):
+        load(tmp_path / "t.npy")
+
+
+def test_records_are_no_rows(tmp_path: Path):
+    np.save(tmp_path / "r.npy", np.zeros(3, [("a", float), ("b", int)]))
+    with refused("r.npy", "records"):
+        load(tmp_path / "r.npy")
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        "(2.0, 3)",
+        "(True, 3)",
+        "(2, 'a')",
+        "[2, 3]",
+        "None",
+        "(((((2,),),),),)",
+        "(2, 3), **{}",
+        "(" * 5000 + ")" * 5000,
+        "(2, " + "9" * 5000 + ")",
+        "__import__('os')",
+    ],
+)
+def test_shapes_that_are_none_are_refused(tmp_path: Path, shape):
+    (tmp_path / "s.npy").write_bytes(header(shape) + bytes(48))
+    with refused("s.npy", error=DataError):
+        load(tmp_path / "s.npy")
+
+
+def test_a_header_that_declares_less_than_there_is_refused(tmp_path: Path):
+    (tmp_path / "s.npy").write_bytes(header("(2, 3)") + bytes(64))
+    with refused("s.npy", "48 bytes", "holds 64"):
+        load(tmp_path / "s.npy")
+    with zipfile.ZipFile(tmp_path / "s.npz", "w") as out:
+        out.writestr("x.npy", header("(1000000, 1000000)") + bytes(64))
+    with refused("x.npy in s.npz", "8,000,000,000,000 bytes", "holds 64"):
+        load(tmp_path / "s.npz")
+
+
+def test_names_in_an_archive_are_no_paths(tmp_path: Path):
+    """Nothing is unpacked to the disk, whatever a member is called."""
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    rows = io.BytesIO()
+    np.save(rows, np.eye(3))
+    for name in ("../../x.npy", "/tmp/../x.npy", "..\\x.npy", "a/b/x.npy", "\n.npy"):
+        with zipfile.ZipFile(inner / "slip.npz", "w") as out:
+            out.writestr(name, rows.getvalue())
+            out.writestr("../evil.txt", "no array")
+        assert load(inner / "slip.npz").x.tolist() == np.eye(3).tolist()
+    assert [p.name for p in inner.iterdir()] == ["slip.npz"]
+    assert [p.name for p in tmp_path.iterdir()] == ["inner"]
+
+
+def test_flipped_bytes_are_rows_or_one_line(tmp_path: Path):
+    """300 archives and arrays with a byte changed somewhere."""
+    draw = np.random.default_rng(0)
+    np.savez_compressed(tmp_path / "a.npz", x=np.arange(60).reshape(20, 3), y=np.arange(20) % 3)
+    np.save(tmp_path / "a.npy", np.arange(60.0).reshape(20, 3))
+    for name in ("a.npz", "a.npy"):
+        whole = (tmp_path / name).read_bytes()
+        for _ in range(150):
+            raw = bytearray(whole)
+            raw[draw.integers(len(raw))] = draw.integers(256)
+            (tmp_path / f"b{name}").write_bytes(bytes(raw))
+            try:
+                assert load(tmp_path / f"b{name}").x.ndim >= 2
+            except DataError as error:
+                one_line(str(error))
 
 
 def test_npz_keys(tmp_path: Path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -17,7 +19,9 @@ import torch
 
 from tests.data.helpers import refused
 from vaes.data import Prepared, decode, encode, load, prepare, write
+from vaes.data.alike import alike
 from vaes.data.infer import infer
+from vaes.data.source import codes
 from vaes.errors import DataError
 
 nan = float("nan")
@@ -100,7 +104,8 @@ def test_every_dtype_is_written_as_it_was(tmp_path: Path, name, gaps):
 def test_every_library_means_the_same(name, library):
     if library == "polars" and ("+05:30" in name or name == "float16"):
         pytest.skip("polars has no such column")
-    table = pa.table({"a": EVERY[name].take(pa.array([*range(119), None])), "b": np.arange(120) % 7})
+    column = EVERY[name].take(pa.array([*range(119), None]))
+    table = pa.table({"a": column, "b": np.arange(120) % 7})
     expected, found = load(table), load(LIBRARIES[library](table))
     assert np.array_equal(found.x, expected.x, equal_nan=True)
     assert found.layout["categories"] == expected.layout["categories"]
@@ -160,6 +165,9 @@ def lines(column: list[str], path: Path) -> Path:
     return path
 
 
+TIME, UTC = "timestamp[us]", "timestamp[us, tz=UTC]"
+
+
 @pytest.mark.parametrize(
     ("cells", "kind", "dtype"),
     [
@@ -168,9 +176,9 @@ def lines(column: list[str], path: Path) -> Path:
         (["true", "FALSE", "true", ""], "binary", "bool"),
         (["true", "maybe", "true", ""], "category", "string"),
         (["2020-01-01", "2021-02-28", "", "1969-12-31"], "numeric", "date32[day]"),
-        (["2020-01-01 10:00", "2021-02-28T11:30:00.5", "", "2020-01-01"], "numeric", "timestamp[us]"),
-        (["2020-01-01T10:00:00Z", "2020-01-01T12:00:00+02:00", "", "2021-01-01T00:00:00+0130"], "binary", "timestamp[us, tz=UTC]"),
-        (["2020-01-01 10:00:00.123456789", "2020-01-01", "2020-01-02", ""], "numeric", "timestamp[us]"),
+        (["2020-01-01 10:00", "2021-02-28T11:30:00.5", "", "2020-01-01"], "numeric", TIME),
+        (["2020-01-01T10:00Z", "2020-01-01 12:00+02", "", "2021-01-01T00:00+0130"], "binary", UTC),
+        (["2020-01-01 10:00:00.123456789", "2020-01-01", "2020-01-02", ""], "numeric", TIME),
         (["2020-13-45", "2020-01-01", "x", "x"], "category", "string"),
         (["0.5", "1e3", " 7 ", "+5"], "numeric", "float64"),
         (["3", "4", "3", "4"], "binary", "int64"),
@@ -301,10 +309,8 @@ def test_a_word_that_was_never_seen_is_a_gap_and_said(run, tmp_path: Path):
     assert data.mask is not None
     assert data.mask[:, run[1].gates + 1].tolist() == [True, False, False, False]
     # Where gaps were not learnt, it is refused.
-    complete = prepare(load(pd.DataFrame({"w": ["u", "v", "w"] * 9, "b": range(27)})), kind=None)
+    complete = prepare(load(pd.DataFrame({"w": ["u", "v", "w"] * 9, "b": range(27)})))
     schema = complete.schema
-    from dataclasses import replace
-
     spec = replace(complete.spec, missing=False)
     with refused("row 1", "column 'w'", "'x'", "never saw", "u, v, w"):
         encode(schema, spec, pd.DataFrame({"w": ["u", "x"], "b": [1, 2]}))
@@ -330,6 +336,24 @@ def test_numbers_beyond_all_seen_lie_in_the_tails(run):
     assert x[2] < x[3] <= x[4] < last + 1
     back = decode(schema, spec, encode(schema, spec, new).x)[:, spec.gates - 1]
     assert back[:1] == pytest.approx([-1], abs=0.01)
+
+
+def test_rows_that_are_alike_already_stay_so():
+    """Codes are not taken for the words of a file that has fewer of them."""
+    pixels = pd.DataFrame({"a": [0, 1] * 30, "b": [1, 1, 0] * 20, "label": list("uvwu") * 15})
+    unlike = pd.DataFrame({"w": list("uvwx") * 15, "b": range(60)})
+    for frame, new in ((pixels, pixels[1:3]), (unlike, unlike[2:4])):
+        prepared = prepare(load(frame))
+        run = prepared.schema, prepared.spec
+        source = alike(*run, new.reset_index(drop=True))
+        one, two = encode(*run, source), encode(*run, new)
+        assert torch.equal(one.x, two.x)
+        if frame is pixels:
+            assert one.y is not None
+            assert one.y.tolist() == [1, 2]
+        else:
+            assert decode(*run, one.x)[:, 0].tolist() == [2, 3]
+            assert source.notes == []
 
 
 @pytest.mark.parametrize("order", [["n", "word", "yes"], ["yes", "n", "word"]])
@@ -467,6 +491,23 @@ def test_names_of_odd_characters_stay_in_one_line():
     many = pd.DataFrame(np.zeros((2, 900)), columns=[f"{j}" * 9 for j in range(900)])
     with refused("'z'", "900 in all"):
         load(many, label="z")
+
+
+def test_labels_are_words_of_any_length_within_reason():
+    words = ["u", "w" * 1000, "", "u" * 5000]
+    with refused("'uuu", "5,000 characters", "free text is no class"):
+        codes(words)
+    y, classes = codes(words[:3])
+    assert y.tolist() == [0, 1, -1]
+    assert classes == ("u", "w" * 1000)
+    assert codes(["9" * 900, "1"])[1] == ("1", "9" * 900)
+    assert codes(np.array([b"v", b"", b"u"]))[0].tolist() == [1, -1, 0]
+    frame = pd.DataFrame({"a": range(300), "t": ["m" * 2**20, *["s"] * 299]})
+    tracemalloc.start()
+    with refused("column 't'", "1,048,576 characters"):
+        load(frame, label="t")
+    assert tracemalloc.get_traced_memory()[1] < 2e7
+    tracemalloc.stop()
 
 
 def test_labels_that_are_none_are_refused_by_name():

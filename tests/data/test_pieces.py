@@ -44,7 +44,7 @@ def column(request) -> np.ndarray:
     return COLUMNS[request.param]
 
 
-# --- there and back --------------------------------------------------------------------------------
+# --- there and back ------------------------------------------------------------------------------
 
 
 def test_values_come_back_and_single_ones_exactly(column):
@@ -118,7 +118,7 @@ def test_tails_are_exponential_and_continuous():
     assert below == above == pytest.approx((end - start) / (last - 1))
 
 
-# --- where a column is cut -------------------------------------------------------------------------
+# --- where a column is cut -----------------------------------------------------------------------
 
 
 def test_values_that_recur_are_pieces_of_their_own():
@@ -230,7 +230,7 @@ def test_numbers_that_cannot_be_cut_are_real():
     assert [g.kind for g in infer(load(normal[:50, None]), kind="numeric").grids] == ["numeric"]
 
 
-# --- the density -----------------------------------------------------------------------------------
+# --- the density ---------------------------------------------------------------------------------
 
 
 def density(values: np.ndarray, pieces: Pieces, p: np.ndarray) -> np.ndarray:

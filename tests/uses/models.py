@@ -76,21 +76,22 @@ def conditional(model: PPCA, data: Data) -> tuple[Tensor, Tensor]:
 # --- classes of mixed columns -----------------------------------------------------------------
 WEIGHTS = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
 BITS = torch.tensor([0.9, 0.2, 0.6], dtype=torch.float64)  # P(x_0 = 1 | class)
-CODES = torch.tensor(  # P(x_1 = code | class), and of x_2 the same with the codes turned round
-    [[0.7, 0.2, 0.1], [0.1, 0.3, 0.6], [0.2, 0.7, 0.1]], dtype=torch.float64
+TWO = torch.tensor([[0.7, 0.3], [0.1, 0.9], [0.2, 0.8]], dtype=torch.float64)  # x_1, a category
+THREE = torch.tensor(  # x_2, another
+    [[0.1, 0.2, 0.7], [0.6, 0.3, 0.1], [0.1, 0.7, 0.2]], dtype=torch.float64
 )
 GREYS = torch.tensor(  # P(x_3 = level / 4 | class)
     [[0.5, 0.3, 0.1, 0.05, 0.05], [0.05, 0.1, 0.2, 0.35, 0.3], [0.1, 0.2, 0.4, 0.2, 0.1]],
     dtype=torch.float64,
 )
 CLASSES = Spec(
-    (4,), ("binary", "category", "category", "pixel"), (2, 3, 3, 5), (0.0,), (1.0,), missing=True
+    (4,), ("binary", "category", "category", "pixel"), (2, 2, 3, 5), (0.0,), (1.0,), missing=True
 )
 
 
 class ThreeClasses(Model):
-    """z one of three classes; columns a bit, two categories of 3, a grey of 5 levels. The posterior
-    is uniform, hence wrong, unless `exact`."""
+    """z one of three classes; columns a bit, categories of 2 and 3, a grey of 5 levels. The
+    posterior is uniform, hence wrong, unless `exact`."""
 
     def __init__(self, exact: bool = False, spec: Spec = CLASSES) -> None:
         super().__init__(spec, 3)
@@ -108,11 +109,11 @@ class ThreeClasses(Model):
 
     def likelihood(self, z: Tensor, batch: Batch) -> ColumnsLikelihood:
         bits = (z @ torch.logit(BITS)).unsqueeze(-1)
-        codes = torch.stack([z @ CODES.log(), z @ CODES.flip(1).log()], -2)
-        greys = (z @ GREYS.log()).unsqueeze(-2)
+        two, three, greys = ((z @ table.log()).unsqueeze(-2) for table in (TWO, THREE, GREYS))
         groups = [
             (torch.tensor([0]), BernoulliLikelihood(bits, 1)),
-            (torch.tensor([1, 2]), CategoricalLikelihood(codes, 1)),
+            (torch.tensor([1]), CategoricalLikelihood(two, 1)),
+            (torch.tensor([2]), CategoricalLikelihood(three, 1)),
             (torch.tensor([3]), CategoricalLikelihood(greys, 1, grid=True)),
         ]
         return ColumnsLikelihood(groups, 4)  # type: ignore[arg-type]
@@ -123,9 +124,9 @@ class ThreeClasses(Model):
 
 def states() -> Iterator[tuple[tuple[int, int, int, int], Tensor]]:
     """Every row as codes, with its joint probability with each class (3,)."""
-    for a, b, c, d in itertools.product(range(2), range(3), range(3), range(5)):
+    for a, b, c, d in itertools.product(range(2), range(2), range(3), range(5)):
         bit = BITS if a else 1 - BITS
-        yield (a, b, c, d), WEIGHTS * bit * CODES[:, b] * CODES[:, 2 - c] * GREYS[:, d]
+        yield (a, b, c, d), WEIGHTS * bit * TWO[:, b] * THREE[:, c] * GREYS[:, d]
 
 
 def given(seen: dict[int, int], column: int) -> Tensor:

@@ -96,15 +96,14 @@ def test_missing_categories_count_as_usual():
 
 
 def test_distances_of_mixed_columns():
-    train = Data(CLASSES, torch.tensor([[0, 0, 2, 0.25], [1, 2, 2, 0.75], [1, 1, 0, 0.5]]).double())
-    new = Data(CLASSES, torch.tensor([[1, 2, 0, 1.0], [0, 0, 2, 0.25]]).double())
-    std = torch.tensor([0.25, 0.75, 0.5]).double().std(correction=0)
-    # to each row: bits and categories that differ count 1, the grey by its standard deviation
-    other = [3 + (0.75 / std) ** 2, 1 + (0.25 / std) ** 2, 1 + (0.5 / std) ** 2]
+    train, new = (Data(CLASSES, class_rows(n, s)) for s, n in enumerate((8, 40)))
+    std = train.x[:, 3].std(correction=0)
     distance, place = Space(train).nearest(new, train)
-    assert place.tolist() == [1, 0]
-    assert float(distance[0]) == pytest.approx(float(min(other)) ** 0.5, abs=1e-9)
-    assert float(distance[1]) == 0
+    for i, row in enumerate(new.x):
+        # bits and categories that differ count 1, the grey by its standard deviation
+        square = (row[:3] != train.x[:, :3]).sum(1) + ((row[3] - train.x[:, 3]) / std).square()
+        assert float(distance[i]) == pytest.approx(float(square.min()) ** 0.5, abs=1e-9)
+        assert float(square[place[i]]) == pytest.approx(float(square.min()))
 
 
 def test_images_have_one_scale():
@@ -207,12 +206,20 @@ def test_smooth_rows_are_near_but_do_not_lean():
 
 
 def test_rows_of_classes_repeat_without_blame():
-    # 90 different rows: new and held-out ones are all identical to training rows
+    # 60 different rows: new and held-out ones are all identical to training rows
     parts = [Data(CLASSES, class_rows(n, s)) for n, s in ((600, 0), (300, 1), (300, 2))]
     found = uses.copies(parts[2], parts[0], parts[1])
     assert found.identical > 0.9
     assert not found.flagged()
     assert found.p_value > 0.01
+
+
+def test_rows_of_both_parts_say_nothing():
+    a, b, c = (drawn(SOURCE, n, s) for s, n in enumerate((1, 1, 4)))
+    train, held = (Data(SOURCE.spec, torch.cat(x)) for x in ((a, b), (a, c)))
+    found = uses.copies(a.expand(9, -1), train, held)
+    assert found.leaning == found.expected == 2 / 7
+    assert found.p_leaning == 1
 
 
 def test_mistakes():

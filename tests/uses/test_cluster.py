@@ -73,6 +73,11 @@ def test_dimensions_that_say_nothing_do_not_count():
     assert adjusted_rand_score(groups, found.labels) > 0.98
 
 
+def test_rows_that_are_all_the_same():
+    data = Data(VAE.spec, drawn(SOURCE, 1, 0).expand(30, -1).clone())
+    assert uses.cluster(VAE, data).sizes.tolist() == [30]
+
+
 def test_seeds_decide():
     data, _ = planted([40, 40, 40, 40], 2)
     a, b = (uses.cluster(VAE, data, 6, seed=3) for _ in range(2))
@@ -129,7 +134,7 @@ def test_classes_within_chains():
 
 def test_empty_classes_have_no_representative():
     model: Model = ThreeClasses(exact=True)
-    row = Batch(x=torch.tensor([[0, 2, 0, 1.0]]).double())
+    row = Batch(x=torch.tensor([[0, 1, 0, 1.0]]).double())
     found = uses.cluster(model, row)
     assert found.sizes.tolist() == [0, 1, 0]
     assert found.representatives.tolist() == [-1, 0, -1]
@@ -140,5 +145,7 @@ def test_mistakes():
     for k in (0, 13):
         with pytest.raises(UsageError, match=f"k={k}"):
             uses.cluster(VAE, data, k)
+    with pytest.raises(UsageError, match="at least two"):
+        uses.cluster(VAE, data.part(torch.arange(1)))
     with pytest.raises(UsageError, match="this model has 3 classes"):
         uses.cluster(ThreeClasses(), Batch(x=class_rows(9, 0)), 4)

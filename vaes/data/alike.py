@@ -15,7 +15,8 @@ from vaes.errors import DataError
 
 def alike(schema: dict[str, Any], spec: Spec, data: Any, skip_bad: bool = False) -> Source:
     """A Source of its own with the run's columns in the run's order, categories and labels as the
-    run counts them. Raises DataError saying what was given and what the run expects."""
+    run counts them; what is alike already stays so. Raises DataError saying what was given and what
+    the run expects."""
     source = _in_order(schema, spec, _read(schema, spec, data, skip_bad))
     names, expected = spec.names[spec.gates :], spec.shape
     if spec.gates:
@@ -28,6 +29,7 @@ def alike(schema: dict[str, Any], spec: Spec, data: Any, skip_bad: bool = False)
     if schema["layout"].get("kind") == "table":
         _same_words(schema["layout"], spec, source)
     source.y = _known_labels(spec, source)
+    source.classes = spec.classes if source.y is not None else ()
     return source
 
 
@@ -102,20 +104,18 @@ def _same_words(layout: dict[str, Any], spec: Spec, source: Source) -> None:
     for j, (words, here) in enumerate(zip(known, given, strict=True)):
         column = source.x[:, j]
         seen = np.flatnonzero(~np.isnan(column))
-        if words is not None and here is None:
-            if source.layout.get("kind") != "table":
-                continue  # an array of codes
+        if words is None and here and len(seen):
+            where, word = source.where(int(seen[0]), j), here[int(column[seen[0]])]
+            raise DataError(f"{where} holds '{shown(word)}'; the run expects numbers")
+        if words is None or (here is None and source.layout.get("kind") != "table"):
+            continue  # numbers, or an array of codes
+        if here is None:
             found, codes = np.unique(column[seen], return_inverse=True)
             here = _as_words(found, source.layout["dtypes"][j])
-        elif words is not None:
-            codes = column[seen].astype(np.int64)
         else:
-            if here and len(seen):
-                where, word = source.where(int(seen[0]), j), here[int(column[seen[0]])]
-                raise DataError(f"{where} holds '{shown(word)}'; the run expects numbers")
-            continue
+            codes = column[seen].astype(np.int64)
         place = {word: float(code) for code, word in enumerate(words)}
-        column[seen] = np.array([place.get(word, np.nan) for word in here or ()])[codes]
+        column[seen] = np.array([place.get(word, np.nan) for word in here])[codes]
         new = np.flatnonzero(np.isnan(column[seen]))
         if len(new):
             where, word = source.where(int(seen[new[0]]), j), here[codes[new[0]]]
@@ -123,6 +123,7 @@ def _same_words(layout: dict[str, Any], spec: Spec, source: Source) -> None:
             if not spec.missing:
                 raise DataError(f"{what}; it knows {only_names(words)}")
             source.notes.append(f"{what}: a gap, as in {len(new):,} rows in all")
+    source.layout = {**source.layout, "categories": list(known)}
 
 
 def _as_words(values: np.ndarray, dtype: str) -> list[str]:

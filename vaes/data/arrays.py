@@ -249,6 +249,8 @@ def _read_array(stream: Any, size: int, where: str) -> np.ndarray:
         raise DataError(f"{where} has no readable .npy header: {brief(error)}") from error
     if dtype.hasobject or dtype.names:
         raise DataError(f"{where} holds Python objects or records (dtype {dtype}); save numbers")
+    if not dtype.itemsize:
+        raise DataError(f"{where} holds entries of 0 bytes (dtype {dtype}); save numbers")
     declared = math.prod(shape) * dtype.itemsize
     if min(shape, default=0) < 0 or declared != left:
         raise DataError(

@@ -29,7 +29,8 @@ def write(
     Tables go to .csv, .parquet or .npy, images to .npy or (a path without suffix) a folder of PNGs,
     other arrays to .npy. given: the same rows as they were read; what they hold is written as it
     was, not as the run would round it (.csv and .parquet). Nothing that exists is overwritten, and
-    the file appears when it is whole. Raises DataError for an existing or impossible path, DiskError where it cannot be written.
+    the file appears when it is whole. Raises DataError for an existing or impossible path,
+    DiskError where it cannot be written.
     """
     path = Path(path)
     if path.exists():

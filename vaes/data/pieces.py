@@ -1,12 +1,12 @@
 """A column of numbers cut into pieces: values that recur are pieces of their own, the rest lies in
 intervals that hold about as many rows each.
 
-A piece is (low, high), low == high for a single value. Pieces are in order and none overlaps another:
-an interval ends where a single value begins, half a step away from it where the column has a step.
-The first and the last piece of a column are its tails, below and above everything seen: distances
-fall off exponentially there, so that a value beyond the training range has a small density, not
-none. In model space a value is the number of its piece plus the place u in [0, 1) within it: x rises
-with the value.
+A piece is (low, high), low == high for a single value. Pieces are in order and none overlaps
+another: an interval ends where a single value begins, half a step away from it where the column has
+a step. The first and the last piece of a column are its tails, below and above everything seen:
+distances fall off exponentially there, so that a value beyond the training range has a small
+density, not none. In model space a value is the number of its piece plus the place u in [0, 1)
+within it: x rises with the value.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Pieces = tuple[float, ...]  # low and high of each piece in turn
 
 
 def step(values: np.ndarray, dtype: str = "") -> float:
-    """What all values (n,) are multiples of: a day for dates, else a power of ten; 0 for nothing."""
+    """What all values (n,) are multiples of: a day for dates, else a power of ten; else 0."""
     if dtype.startswith("date"):
         return DAY
     if not len(values):

@@ -78,7 +78,7 @@ def prepare(
         "fingerprint": printed,
     }
     if source.layout.get("kind") == "table":
-        # Of all rows: which decimals there are is no statistic, and what is held out comes back too.
+        # Of all rows: which decimals there are is no statistic, and held-out rows come back too.
         pairs = zip(source.x.T, source.layout["dtypes"], strict=True)
         schema["layout"]["steps"] = [step(x[~np.isnan(x)], dtype) for x, dtype in pairs]
         schema["layout"]["gates"] = gated

@@ -12,6 +12,8 @@ import numpy as np
 
 from vaes.errors import DataError, did_you_mean
 
+LONGEST_LABEL = 1000  # characters
+
 
 @dataclass
 class Source:
@@ -69,9 +71,9 @@ def codes(labels: Any) -> tuple[np.ndarray, tuple[str, ...]]:
         raise DataError(f"labels have shape {values.shape}; one label a row, shape (n,), is needed")
     if values.dtype == object:
         values = _tidy(values.tolist())
-    if values.dtype.kind in "US":
-        unknown = values == values.dtype.type("")
-    elif values.dtype.kind in "biuf":
+    if values.dtype.kind in "USO":
+        return _word_codes(values.tolist())
+    if values.dtype.kind in "biuf":
         values, unknown = _whole(values)
     else:
         raise DataError(f"labels of dtype {values.dtype} cannot be used; give strings or integers")
@@ -87,9 +89,23 @@ def _tidy(values: list[Any]) -> np.ndarray:
         return np.array([np.nan if v is None else float(v) for v in values])
     words = ["" if v is None or v != v else str(v) for v in values]
     # Numbers that were read as text sort as numbers: 2 comes before 10.
-    if all(w.lstrip("-").isdecimal() and str(int(w)) == w for w in set(words) - {""}):
+    known = set(words) - {""}
+    if all(len(w) < 16 and w.lstrip("-").isdecimal() and str(int(w)) == w for w in known):
         return np.array([float(w) if w else np.nan for w in words])
-    return np.array(words)
+    return np.array(words, dtype=object)
+
+
+def _word_codes(given: list[Any]) -> tuple[np.ndarray, tuple[str, ...]]:
+    """`codes` of text, whose longest word does not decide what the others take in memory."""
+    words = [w.decode(errors="replace") if isinstance(w, bytes) else str(w) for w in given]
+    names = sorted(set(words) - {""})
+    if long := [name for name in names if len(name) > LONGEST_LABEL]:
+        raise DataError(
+            f"label '{shown(long[0])}' has {len(long[0]):,} characters, at most {LONGEST_LABEL:,} "
+            "are read: free text is no class"
+        )
+    place = {name: i for i, name in enumerate(names)}
+    return np.array([place.get(word, -1) for word in words], dtype=np.int64), tuple(names)
 
 
 def _whole(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -64,6 +64,8 @@ def cluster(model: Model, data: Rows, k: int | None = None, *, seed: int = 0) ->
         raise UsageError(f"k={k}: at least one cluster, and at most one per row ({n})")
     found, mixture = classes(model, data), None
     if found is None:
+        if n < 2:
+            raise UsageError(f"{n} row: a mixture takes at least two")
         mixture = _mixture(codes, k, seed)
         found = mixture(codes)
     elif k not in (None, found.shape[1]):

@@ -155,5 +155,7 @@ def _permuted(
     level = torch.full_like(counts, -1)
     for j in range(len(counts)) if int(counts.max()) > 1 else ():
         if counts[j] > 1:
-            level[j] = effects[start[j] : start[j] + counts[j]].abs().argmax()
+            # the first of those that differ most: of two levels, both differ alike
+            change = effects[start[j] : start[j] + counts[j]].abs()
+            level[j] = (change >= change.max() * (1 - 1e-9)).int().argmax()
     return effects, beyond / (permutations + 1), level

@@ -57,10 +57,12 @@ def impute(
     weight and then p(x_missing|x_observed, z); independent over rows · level: of the intervals.
 
     The codes are drawn from q(z|x_observed); for a model that was trained on complete rows, whose
-    encoder knows no gaps, from mixtures (see `proposals`), at six times the cost. Random numbers
-    belong to (seed, place of the row in `data`): a row's result does not depend on the other rows.
-    An `ess` of a few says that the draws miss the posterior: take a larger k. Raises UsageError for
-    a model without a density and for a likelihood that cannot leave entries out.
+    encoder knows no gaps, from mixtures (see `proposals`), at some ten times the cost. Rows with
+    gaps are best learnt with `iwae`, whose bound does not press the decoder towards what one code
+    per row can say. Random numbers belong to (seed, place of the row in `data`): a row's result
+    does not depend on the other rows. An `ess` of a few says that the draws miss the posterior:
+    take a larger k. Raises UsageError for a model without a density and for a likelihood that
+    cannot leave entries out.
     """
     refuse_without_bound(model)
     if k < 1 or draws < 0 or not 0 < level < 1:

@@ -4,7 +4,7 @@ The encoder of a model that was trained on complete rows takes a gap for a value
 may stand in the gaps it is right again, since p(z|x_obs) = E[p(z|x_obs, x_mis)] over
 p(x_mis|x_obs): rounds of filling, encoding, weighting and resampling, whose densities are those of
 the mixtures that were drawn from. Sources: Cappe et al. 2004 (population Monte Carlo); Rezende et
-al. 2014 (arXiv:1401.4082), appendix F, whose chain is one round without weights.
+al. 2014 (arXiv:1401.4082; a chain of fillings, without weights).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from vaes.evaluate.likelihood import ENTRIES
 from vaes.model import Model
 from vaes.uses.common import at_once, normal
 
-ROUNDS = 5
+ROUNDS = 10
 GROUP = 64  # draws whose proposals are mixed: a density takes their square, not that of k
 
 
@@ -36,7 +36,7 @@ class Proposals(NamedTuple):
 
 def proposals(model: Model, batch: Batch, k: int, draw: torch.Generator) -> Proposals:
     """k codes of each row of `batch`: of q(z|x_obs) where the model was trained with gaps or its
-    posterior is exact, else of mixtures of q(z|x_obs, x_mis), after 5 rounds."""
+    posterior is exact, else of mixtures of q(z|x_obs, x_mis), after 10 rounds."""
     q = model.posterior(batch)
     half = normal(draw, q.mean, -(-k // 2), len(batch), q.noise_size)
     # in antithetic pairs: a mean over them has no error where the posterior is Gaussian and exact

@@ -1,0 +1,181 @@
+"""The columns of a table as a file: printed, read again, edited, and every mistake in one line."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.data.frames import NAMES
+from tests.data.helpers import refused
+from vaes.data import load, prepare
+from vaes.data.editable import read_toml, schema_toml
+from vaes.data.infer import infer
+from vaes.errors import DataError
+
+random = np.random.default_rng(0)
+TABLE = pd.DataFrame(
+    {
+        "customer_id": np.arange(200),
+        "größe, cm": random.normal(170, 9, 200),
+        "colour": random.choice(["rot", 'so "grün"', "new\nline"], 200),
+        "note": [f"free text {i}" for i in range(200)],
+        "yes": random.random(200) < 0.3,
+        "stars": random.integers(1, 6, 200),
+        "a.b": random.integers(0, 2, 200) * 3,
+        "city": random.choice(["Bern", "Oslo"], 200),
+    }
+)
+KINDS = {
+    "größe, cm": "numeric",
+    "colour": "category",
+    "yes": "binary",
+    "stars": "numeric",
+    "a.b": "binary",
+}
+
+
+def written(text: str, folder: Path) -> Path:
+    (folder / "schema.toml").write_text(text, "utf-8")
+    return folder / "schema.toml"
+
+
+def test_every_column_is_listed_in_order_with_what_was_found():
+    text = schema_toml(load(TABLE, label="city"))
+    listed = tomllib.loads(text)["columns"]
+    assert list(listed) == list(TABLE.columns)
+    assert {name: entry["kind"] for name, entry in listed.items()} == KINDS | {
+        "customer_id": "aside",
+        "note": "aside",
+        "city": "label",
+    }
+    assert 'kind = "aside"  # each row has its own: an identifier' in text
+    assert 'kind = "aside"  # 200 different words in 200 rows: free text' in text
+    assert 'kind = "category"  # 3: new line, rot, so "grün"' in text
+    assert 'kind = "numeric"  # numeric (5 values)' in text
+    assert 'kind = "label"  # 2: Bern, Oslo' in text
+    assert max(map(len, text.splitlines())) < 200
+
+
+def test_what_is_printed_and_read_changes_nothing(tmp_path: Path):
+    source = load(TABLE, label="city")
+    said = read_toml(written(schema_toml(source), tmp_path))
+    assert said == {"kind": KINDS, "drop": ["customer_id", "note"], "label": "city"}
+    again = load(TABLE, **said)
+    one, two = prepare(source), prepare(again, kind=said["kind"])
+    assert two.spec == one.spec
+    assert two.fingerprint == one.fingerprint
+    assert read_toml(written(schema_toml(again), tmp_path)) == said
+
+
+def test_what_is_edited_is_done(tmp_path: Path):
+    text = schema_toml(load(TABLE, label="city"))
+    for old, new in (
+        ('"aside"  # 200', '"category"  # 200'),
+        ('"aside"  # each', '"real"  # each'),
+        ('[columns.stars]\nkind = "numeric"', '[columns.stars]\nkind = "category"'),
+        ('"label"  # 2', '"aside"  # 2'),
+        ('"binary"  # binary (0 and 3)', '"label"'),
+    ):
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    said = read_toml(written(text, tmp_path))
+    source = load(TABLE, **said)
+    assert source.names == ("customer_id", "größe, cm", "colour", "note", "yes", "stars")
+    assert source.classes == ("0", "3")
+    assert source.layout["categories"][5] == ["1", "2", "3", "4", "5"]
+    kinds = [grid.kind for grid in infer(source, kind=said["kind"]).grids]
+    assert kinds == ["real", "numeric", "category", "category", "binary", "category"]
+
+
+def test_columns_named_like_labels_may_be_data_and_the_other_way_round(tmp_path: Path):
+    bits = pd.DataFrame({"a": [0, 1] * 20, "b": [1, 1, 0, 0] * 10, "y": [0, 1, 2, 1] * 10})
+    text = schema_toml(load(bits))
+    assert tomllib.loads(text)["columns"]["y"]["kind"] == "label"
+    said = read_toml(written(text.replace('"label"', '"numeric"'), tmp_path))
+    assert load(bits, **said).names == ("a", "b", "y")
+    said = read_toml(written("[columns.a]\nkind='binary'\n", tmp_path))  # the others as found
+    assert load(bits, **said).layout["label"] == "y"
+
+
+def test_one_grid_stays_one_grid(tmp_path: Path):
+    pixels = random.integers(0, 17, (60, 20))
+    pixels[:, 3] = 0  # alone it would have no grid
+    frame = pd.DataFrame(pixels, columns=[f"p{j}" for j in range(20)])
+    source = load(frame)
+    said = read_toml(written(schema_toml(source), tmp_path))
+    assert said["kind"] == {f"p{j}": "pixel" for j in range(20)}
+    assert infer(source, kind=said["kind"]) == infer(source)
+    said["kind"]["p7"] = "real"
+    kinds = [grid.kind for grid in infer(source, kind=said["kind"]).grids]
+    assert kinds == ["real" if j == 7 else "pixel" for j in range(20)]
+
+
+def test_names_of_odd_characters(tmp_path: Path):
+    names = list(dict.fromkeys((*NAMES, "\x7f", "a.b", "'", "\\", "\t")))
+    names = [name for name in names if name and name != "\0"]
+    frame = pd.DataFrame({name: random.normal(size=40) for name in names})
+    said = read_toml(written(schema_toml(load(frame)), tmp_path))
+    assert said["kind"] == dict.fromkeys(names, "numeric")
+
+
+def test_rows_of_an_array_are_listed_by_number(tmp_path: Path):
+    x = np.column_stack([np.arange(40) % 2, random.normal(size=40)])
+    said = read_toml(written(schema_toml(load(x)), tmp_path))
+    assert said["kind"] == {"0": "binary", "1": "real"}
+    assert infer(load(x), kind=said["kind"]) == infer(load(x))
+    with refused("array", "images", "no columns"):
+        schema_toml(load(np.zeros((4, 5, 5))))
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("[columns.a\nkind=1", ["schema.toml", "not valid TOML", "line 1"]),
+        ("[columns.a]\nkind = numeric\n", ["schema.toml", "not valid TOML", "line 2"]),
+        ("[columns.a]\nkind='real'\n[columns.a]\n", ["not valid TOML", "line 3"]),
+        ("", ["lists no columns", "[columns.NAME]"]),
+        ("columns = 3", ["lists no columns"]),
+        ("[columns]", ["lists no columns"]),
+        ("[column.a]\nkind='real'", ["'column'", "[columns.NAME]"]),
+        ("[columns.a]", ["column 'a' of schema.toml", "no kind"]),
+        ("[columns]\na='real'", ["column 'a'", "no kind"]),
+        ("[columns.a]\nkind='reel'", ["column 'a'", "'reel'", "did you mean 'real'?"]),
+        ("[columns.a]\nkind=['real']", ["column 'a'", "not known"]),
+        ("[columns.a.b]\nkind='real'", ["column 'a'", "no kind"]),
+        ("[columns.a]\nkind='real'\nnames=['u']", ["column 'a'", "'names'", "only 'kind'"]),
+        (
+            "[columns.a]\nkind='label'\n[columns.b]\nkind='label'\n",
+            ["column 'b'", "second label", "'a'"],
+        ),
+        ("[columns.a]\nkind='aside'", ["no column of data"]),
+        ('[columns."x\\ny"]\nkind="\\n"', ["column 'x y'"]),
+    ],
+)
+def test_mistakes_are_one_line(tmp_path: Path, text, parts):
+    with refused(*parts, error=DataError):
+        read_toml(written(text, tmp_path))
+
+
+def test_files_that_cannot_be_read(tmp_path: Path):
+    with refused("absent.toml", "No such file", error=DataError):
+        read_toml(tmp_path / "absent.toml")
+    with refused(str(tmp_path), "directory", error=DataError):
+        read_toml(tmp_path)
+    (tmp_path / "t.toml").write_bytes(b"\xff\xfe\x00")
+    with refused("t.toml", "UTF-8", error=DataError):
+        read_toml(tmp_path / "t.toml")
+    (tmp_path / "t.toml").write_text("a = " + "[" * 10_000)
+    with refused("t.toml", "TOML", error=DataError):
+        read_toml(tmp_path / "t.toml")
+
+
+@pytest.mark.parametrize("kind", ["numeric", "aside", "label"])
+def test_columns_that_do_not_exist_are_named(tmp_path: Path, kind):
+    text = f"[columns.star]\nkind='{kind}'\n[columns.yes]\nkind='binary'\n"
+    said = read_toml(written(text, tmp_path))
+    with refused("'star'", "does not exist", "did you mean 'stars'?", error=DataError):
+        load(TABLE, **said)
