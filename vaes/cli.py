@@ -72,7 +72,7 @@ def train(
 ) -> None:
     """Train on DATA, evaluate on held-out rows, write a run folder."""
     from vaes import arguments, console, training
-    from vaes.options import split_options
+    from vaes.options import known_anywhere, split_options
 
     if (data is None) == (resume is None):
         raise UsageError("give DATA to train on, or --resume RUN to go on with a run")
@@ -89,8 +89,8 @@ def train(
         else:
             limit = arguments.seconds(time)
             options = arguments.options(set_, epochs=epochs, steps=steps, time=limit)
-            if recipe is not None:
-                split_options(recipe, options)  # a name that `train` takes is no option
+            # a name that `train` itself takes is no option
+            split_options(recipe, options) if recipe else known_anywhere(options)
             preparing = {"kind": arguments.kinds(kind), "binarize": binarize, "missing": missing}
             run = training.train(
                 data,

@@ -30,6 +30,15 @@ def split_options(recipe: str, options: dict[str, Any]) -> tuple[dict[str, Any],
     return {k: v for k, v in options.items() if k in ours}, settings
 
 
+def known_anywhere(options: dict[str, Any]) -> None:
+    """One line for a name that is an option of no recipe and of training neither, where the recipe
+    is still to be chosen by the data."""
+    every = {*Settings.names(), *(key for name in recipes.names() for key in recipes.options(name))}
+    for key in options:
+        if key not in every:
+            raise UsageError(f"there is no option '{key}'; {did_you_mean(key, sorted(every))}")
+
+
 _KINDS: dict[str, tuple[Any, str]] = {
     "int": (numbers.Integral, "a whole number"),
     "float": (numbers.Real, "a number"),

@@ -21,6 +21,7 @@ cents = np.round(random.gamma(2, 50, 3000), 2)
 COLUMNS = {
     "normal": normal,
     "many zeros": inflated,
+    "zeros in the middle": np.where(random.random(5000) < 0.3, 0.0, normal),
     "heaped whole numbers": heaped,
     "cents": cents,
     "few values": random.integers(0, 9, 500) * 1.5,
@@ -248,7 +249,9 @@ def chances(pieces: Pieces) -> np.ndarray:
     return random.dirichlet(np.ones(len(pieces) // 2))
 
 
-@pytest.mark.parametrize("name", ["normal", "many zeros", "five rows", "far from zero", "small"])
+@pytest.mark.parametrize(
+    "name", ["normal", "many zeros", "zeros in the middle", "five rows", "far from zero", "small"]
+)
 def test_the_density_of_reals_integrates_to_one(name):
     pieces = cut(COLUMNS[name], step(COLUMNS[name]))
     p, (lows, highs) = chances(pieces), ends(pieces)

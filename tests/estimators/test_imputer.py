@@ -70,6 +70,7 @@ def test_multiple_imputations_vary_as_much_as_is_unknown(linear):
 
 def test_better_than_means():
     model = VAEImputer(latent=2, **QUICK).fit(GAPS)
+    assert model.recipe_ == "iwae"
     error = np.square(model.transform(GAPS) - ROWS)[HOLES].mean()
     assert error < 0.5 * np.square(ROWS.mean(0) - ROWS)[HOLES].mean()
 

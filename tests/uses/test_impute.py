@@ -60,7 +60,7 @@ def lg_models():
 @pytest.mark.parametrize("which", ["exact", "weights", "rounds"])
 def test_gaps_of_the_linear_model(which):
     model = lg_models()[which]
-    k = 1000 if which == "rounds" else 4000
+    k = 2500 if which == "rounds" else 4000
     found = uses.impute(model, ROW, k=k, draws=4000, level=0.8, seed=1)
     # pairs of codes leave no error in the mean where the posterior is exact
     near = 1e-9 if which == "exact" else 0.05

@@ -114,11 +114,15 @@ class Estimator(BaseEstimator, ABC):
             missing=self.missing,
         )
         self.spec_, self.schema_, self.notes_ = prepared.spec, prepared.schema, prepared.notes
-        own = self.encoder is not None or self.decoder is not None  # which `vae` has a place for
-        self.recipe_ = self.recipe or ("vae" if own else recipes.default(self.spec_))
+        self.recipe_ = self.recipe or self._default()
         self._steps = self._steps_of(source)
         describe(self, self.spec_)
         return prepared, source
+
+    def _default(self) -> str:
+        """The recipe where none is named."""
+        own = self.encoder is not None or self.decoder is not None  # which `vae` has a place for
+        return "vae" if own else recipes.default(self.spec_)
 
     def _train(self, train: Data, valid: Data) -> tuple[Model, int]:
         """A model trained on `train`, and the steps that were taken."""

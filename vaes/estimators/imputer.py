@@ -26,8 +26,8 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Estimator):
     """Fills gaps (NaN) with what a variational autoencoder, trained on rows with gaps, expects.
 
     Parameters: draws, codes of each row that the expectation is over; all others as `vaes.VAE` has
-    them, but for `missing`. Fitted: as `vaes.VAE`. The rows given to `fit` need have no gaps; a
-    frame may hold words.
+    them, but for `missing`, and for the recipe: `iwae` where that of `vaes.VAE` is `vae`. Fitted:
+    as `vaes.VAE`. The rows given to `fit` need have no gaps; a frame may hold words.
     """
 
     _: KW_ONLY
@@ -107,6 +107,11 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Estimator):
             return without_gaps(X, self.schema_, self.spec_, values)
         given = alike(self.schema_, self.spec_, X, False).x
         return np.where(np.isnan(given), values, given) if given.shape == values.shape else values
+
+    def _default(self) -> str:
+        # its bound does not press the decoder towards what one code of a row with gaps can say
+        found = super()._default()
+        return "iwae" if found == "vae" else found
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -54,7 +54,10 @@ def _fixed(opened: Opened, where: Sequence[str]) -> Data:
     if opened.schema["layout"]["kind"] != "table" or not spec.missing:
         raise UsageError("--where fixes columns of a table that was trained on with gaps allowed")
     names = list(spec.names[spec.gates :])
-    told = dict(pair.partition("=")[::2] for pair in where)
+    told: dict[str, str] = {}
+    for pair in where:
+        name, _, value = pair.partition("=")
+        told[name] = value
     for name, value in told.items():
         if name not in names or not value:
             hint = f"{did_you_mean(name, names)}" if name not in names else "a value is missing"
