@@ -87,7 +87,7 @@ def test_crowds_and_environments_change_no_bit(undisturbed, rows, tmp_path):
     assert differences(folder / "run", undisturbed) == []
 
 
-# --- rows do not know their batch (T10) -----------------------------------------------------------
+# --- rows do not know their batch ----------------------------------------------------------------
 @pytest.fixture(scope="module")
 def digits():
     prepared = prepare(load("digits"))

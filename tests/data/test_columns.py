@@ -454,12 +454,12 @@ def test_tabs_part_the_cells_of_a_tsv_file(tmp_path: Path):
 
 def test_line_breaks_within_cells_are_no_rows(tmp_path: Path):
     """Wherever the reader cuts the file into blocks."""
-    cell = "word\n" * 3
-    body = "".join(f'"{cell}{i % 3}",{i % 7}\n' for i in range(1_200_000))
+    cell = "word\n" * 50
+    body = "".join(f'"{cell}{i % 3}",{i % 7}\n' for i in range(70_000))
     assert len(body) > 2**24
     (tmp_path / "t.csv").write_text("a,b\n" + body)
     source = load(tmp_path / "t.csv")
-    assert len(source) == 1_200_000
+    assert len(source) == 70_000
     assert [len(words) for words in source.layout["categories"] if words] == [3]
 
 

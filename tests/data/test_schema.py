@@ -356,6 +356,14 @@ def test_numbers_near_the_largest_double():
         encode(tame.schema, tame.spec, np.full((1, 2), 1e308))
 
 
+def test_numbers_near_the_smallest_double():
+    x = np.column_stack([real[:, 0], np.arange(40) % 3 * 5e-324])
+    prepared = prepare(load(x))
+    assert prepared.spec.scale[1] == 1.0
+    back = decode(prepared.schema, prepared.spec, whole(prepared, x))
+    assert np.abs(back[:, 1]).max() <= 1e-323
+
+
 def test_columns_of_unlike_kinds():
     i = np.arange(40)
     frame = pd.DataFrame({"r": real[:, 0], "b": i % 2, "p": i % 5 * 10, "c": i % 3})
