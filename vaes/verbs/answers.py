@@ -81,7 +81,7 @@ def _blame(opened: Opened, rows: Data, held: Data, seed: int) -> list[list[dict[
     usual = uses.blame(opened.model, some, seed=seed).quantile(0.5, 0)
     nats = (uses.blame(opened.model, rows, seed=seed) - usual).numpy()
     gates, names = opened.spec.gates, opened.names()
-    told = opened.told(rows)
+    told, x = opened.told(rows), x_of(rows)
     found = []
     for i, row in enumerate(nats):
         worst = np.argsort(-row, kind="stable")[:BLAMED]
@@ -89,7 +89,7 @@ def _blame(opened: Opened, rows: Data, held: Data, seed: int) -> list[list[dict[
             [
                 {
                     "column": names[j],
-                    "value": told[i][j - gates] if j >= gates else None,
+                    "value": told[i][j - gates] if j >= gates else bool(x[i, j]),
                     "nats": round(float(row[j]), 3),
                 }
                 for j in worst
