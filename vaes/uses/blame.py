@@ -29,9 +29,8 @@ def blame(model: Model, data: Rows, *, k: int = 64, seed: int = 0, method: str =
     trained on complete rows, whose encoder knows no gaps, codes of the whole row help) ·
     "weights", log sum_k W_k / p(x_j|z_k), W the normalised weights of the whole row: one pass for
     all entries, but codes of a row that an odd entry has pulled along hardly reach where the other
-    entries point. This sum has a heavy tail and an odd entry gets too little blame (with 6 columns
-    of 2 factors, one moved by 8 conditional standard deviations, it had the most in 84 % of rows,
-    against 100 % for leave-out) · "auto": leave-out up to 64 entries a row.
+    entries point. This sum has a heavy tail and an odd entry gets
+    too little blame · "auto": leave-out up to 64 entries a row.
 
     With "weights", where entries depend on each other given z (an autoregressive likelihood), x_j
     is blamed for its own term only. Densities have units: compare entries by how far each lies
