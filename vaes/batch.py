@@ -24,6 +24,7 @@ from vaes.errors import DataError
 
 KINDS = ("binary", "pixel", "category", "numeric", "real")
 DISCRETE = ("binary", "pixel", "category")
+FIELDS = ("x", "y", "c", "group", "mask", "index", "unseen")  # of rows
 
 
 def generator(*key: int | str, device: torch.device | str = "cpu") -> torch.Generator:
@@ -149,8 +150,9 @@ class Batch:
 
     x (n, *shape) in model space, 0 where unobserved, never NaN · index (n,) row in the training
     set, -1 = never trained on · y (n,) label, -1 = unknown · c (n, w) conditions that are always
-    given · group (n,) sequence or utterance · mask (n, *shape) bool, True = observed. A field that
-    the data do not have is None (for mask: everything is observed).
+    given · group (n,) sequence or utterance · mask (n, *shape) bool, True = observed · unseen
+    (n, *shape) bool, True = a gap to the model, since the entry holds what no training row could
+    have held. A field that the data do not have is None (for mask: everything is observed).
     """
 
     x: Tensor
@@ -159,6 +161,7 @@ class Batch:
     c: Tensor | None = None
     group: Tensor | None = None
     mask: Tensor | None = None
+    unseen: Tensor | None = None
 
     def __len__(self) -> int:
         return self.x.shape[0]
@@ -194,18 +197,19 @@ class Data:
     mask: Tensor | None = None
     index: Tensor | None = None
     binarize: str | None = None
+    unseen: Tensor | None = None
 
     def __len__(self) -> int:
         return self.x.shape[0]
 
     def to(self, device: torch.device | str) -> Data:
         """The same rows on `device`."""
-        fields = {k: getattr(self, k) for k in ("x", "y", "c", "group", "mask", "index")}
+        fields = {k: getattr(self, k) for k in FIELDS}
         return replace(self, **{k: None if t is None else t.to(device) for k, t in fields.items()})
 
     def part(self, rows: Tensor) -> Data:
         """The rows numbered by `rows` (k,), in that order; `index` still counts in the whole."""
-        fields = {k: getattr(self, k) for k in ("x", "y", "c", "group", "mask", "index")}
+        fields = {k: getattr(self, k) for k in FIELDS}
         return replace(self, **{k: None if t is None else t[rows] for k, t in fields.items()})
 
     def rows(self, rows: Tensor | slice, draw: torch.Generator | None = None) -> Batch:
@@ -223,7 +227,7 @@ class Data:
             x = x.float()
             if self.spec.kinds[0] != "category" and self.spec.levels[0] > 2:
                 x = x / (self.spec.levels[0] - 1)
-        fields: dict[str, Any] = {k: getattr(self, k) for k in ("y", "c", "group", "mask", "index")}
+        fields: dict[str, Any] = {k: getattr(self, k) for k in FIELDS[1:]}
         return Batch(x=x, **{k: None if t is None else take(t) for k, t in fields.items()})
 
     def batches(self, size: int) -> Iterator[Batch]:

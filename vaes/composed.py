@@ -177,7 +177,8 @@ def compose(
     hidden: widths of the encoder's layers, mirrored in the decoder (None: by the size of a row;
     empty: linear) · act: silu, relu, tanh, gelu · norm: group normalisation between convolutions ·
     posterior: isotropic, diagonal, cholesky (or a head) · likelihood: auto, bernoulli,
-    categorical, logistic, normal · scale: shared, entry, network or a fixed number ·
+    categorical, logistic, normal · scale: shared, entry, network or a fixed number (None: entry for
+    reals in flat rows, shared in images) ·
     encoder, decoder: your own modules, x (n, *shape) -> features and z (n, d) -> features
     or exactly the numbers that the head takes · prior: a prior for that many dimensions ·
     bound: what log w says of the evidence.

@@ -48,3 +48,38 @@ def test_shares_that_are_none():
     for wrong in (0, 0.6, -1, "auto"):
         with refused(f"contamination={wrong}", "at most 0.5", error=UsageError):
             VAEDetector(contamination=wrong).fit(ROWS)
+
+
+def test_an_entry_that_does_not_fit_its_row_is_blamed(fitted):
+    rows = ROWS[15:115].copy()
+    columns = np.arange(100) % 5
+    rows[np.arange(100), columns] += 6 * ROWS.std(0)[columns]
+    nats = fitted.blame(rows)
+    assert nats.shape == rows.shape
+    assert (nats.argmax(1) == columns).mean() >= 0.95
+    assert abs(np.median(fitted.blame(ROWS))) < 0.5  # of rows as they are there is none
+
+
+def test_what_no_training_row_could_have_held_is_odd_in_itself():
+    draw = np.random.default_rng(0)
+    rows = np.column_stack([draw.normal(size=(300, 2)), draw.integers(0, 2, 300)])
+    detector = VAEDetector(steps=60, random_state=0).fit(rows)
+    assert detector.spec_.kinds[2] == "binary"
+    strange = rows[:50].copy()
+    strange[:, 2] = 35
+    # the rest of the row is scored as before, the entry costs log(n + 1)
+    trained = detector.spec_.rows
+    assert detector.blame(strange)[:, 2] == pytest.approx(np.log(trained + 1), abs=1.5)
+    assert (detector.blame(strange).argmax(1) == 2).mean() > 0.9
+    assert (detector.score_samples(rows[:50]) - detector.score_samples(strange)).min() > 2
+
+
+def test_a_word_that_was_never_seen_is_odd_in_itself():
+    pandas = pytest.importorskip("pandas")
+    draw = np.random.default_rng(0)
+    frame = pandas.DataFrame({"a": draw.normal(size=300), "b": draw.choice(["x", "y"], 300)})
+    detector = VAEDetector(steps=60, random_state=0).fit(frame)
+    strange = frame[:20].copy()
+    strange["b"] = "never"
+    assert (detector.score_samples(frame[:20]) - detector.score_samples(strange)).min() > 2
+    assert (detector.blame(strange).argmax(1) == 1).all()

@@ -13,9 +13,12 @@ from vaes.data.source import Source, nearest, only_names, shown
 from vaes.errors import DataError
 
 
-def alike(schema: dict[str, Any], spec: Spec, data: Any, skip_bad: bool = False) -> Source:
+def alike(
+    schema: dict[str, Any], spec: Spec, data: Any, skip_bad: bool = False, unseen: bool = False
+) -> Source:
     """A Source of its own with the run's columns in the run's order, categories and labels as the
-    run counts them; what is alike already stays so. Raises DataError saying what was given and what
+    run counts them; what is alike already stays so. A word that the run never saw is a gap where
+    the run knows gaps, with `unseen` the code -1. Raises DataError saying what was given and what
     the run expects."""
     source = _in_order(schema, spec, _read(schema, spec, data, skip_bad))
     names, expected = spec.names[spec.gates :], spec.shape
@@ -27,7 +30,7 @@ def alike(schema: dict[str, Any], spec: Spec, data: Any, skip_bad: bool = False)
             + (f" ({only_names(names)})" if names else "")
         )
     if schema["layout"].get("kind") == "table":
-        _same_words(schema["layout"], spec, source)
+        _same_words(schema["layout"], spec, source, unseen)
     source.y = _known_labels(spec, source)
     source.classes = spec.classes if source.y is not None else ()
     return source
@@ -94,8 +97,8 @@ def _in_order(schema: dict[str, Any], spec: Spec, source: Source) -> Source:
     return source
 
 
-def _same_words(layout: dict[str, Any], spec: Spec, source: Source) -> None:
-    """Categories as the run counts them; a word that it never saw is a gap, and said."""
+def _same_words(layout: dict[str, Any], spec: Spec, source: Source, unseen: bool) -> None:
+    """Categories as the run counts them; a word that it never saw is a gap or -1, and said."""
     known = layout.get("categories") or ()
     given = source.layout.get("categories") or [None] * len(known)
     if not any(known) and not any(given):
@@ -115,14 +118,16 @@ def _same_words(layout: dict[str, Any], spec: Spec, source: Source) -> None:
         else:
             codes = column[seen].astype(np.int64)
         place = {word: float(code) for code, word in enumerate(words)}
-        column[seen] = np.array([place.get(word, np.nan) for word in here])[codes]
-        new = np.flatnonzero(np.isnan(column[seen]))
+        strange = -1.0 if unseen else np.nan
+        column[seen] = np.array([place.get(word, strange) for word in here])[codes]
+        new = np.flatnonzero(~(column[seen] >= 0))
         if len(new):
             where, word = source.where(int(seen[new[0]]), j), here[codes[new[0]]]
             what = f"{where} holds '{shown(word)}', which the run never saw"
-            if not spec.missing:
+            if not spec.missing and not unseen:
                 raise DataError(f"{what}; it knows {only_names(words)}")
-            source.notes.append(f"{what}: a gap, as in {len(new):,} rows in all")
+            how = "odd in itself" if unseen else "a gap"
+            source.notes.append(f"{what}: {how}, as in {len(new):,} rows in all")
     source.layout = {**source.layout, "categories": list(known)}
 
 

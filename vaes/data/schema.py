@@ -165,10 +165,17 @@ def _shown_by(columns: int, gated: Sequence[int]) -> tuple[int, ...]:
     return tuple(found)
 
 
-def _data(schema: dict[str, Any], spec: Spec, source: Source, rows: np.ndarray, part: str) -> Data:
+def _data(
+    schema: dict[str, Any],
+    spec: Spec,
+    source: Source,
+    rows: np.ndarray,
+    part: str,
+    lenient: bool = False,
+) -> Data:
     """The source's rows numbered by `rows`; `part` is "train", "valid", "test" or "new"."""
     how, train = schema["binarize"], part == "train"
-    x, mask = to_space(spec, source, rows, how, train)
+    x, mask, unseen = to_space(spec, source, rows, how, train, lenient)
     if how == "static" or (how == "dynamic" and not train):
         x = drawn(x, ("bits", schema["seed"], part))
     y = None if source.y is None or not spec.classes else torch.from_numpy(source.y[rows])
@@ -179,22 +186,27 @@ def _data(schema: dict[str, Any], spec: Spec, source: Source, rows: np.ndarray, 
         mask=mask,
         index=torch.arange(len(x)) if train else torch.full((len(x),), -1),
         binarize="dynamic" if how == "dynamic" and train else None,
+        unseen=unseen,
     )
 
 
-def encode(schema: dict[str, Any], spec: Spec, data: Any, *, skip_bad: bool = False) -> Data:
+def encode(
+    schema: dict[str, Any], spec: Spec, data: Any, *, skip_bad: bool = False, unseen: bool = False
+) -> Data:
     """New rows for a trained model, by the way its training rows took; `index` is -1.
 
     data: a Source or whatever `vaes.data.load` takes. Images are brought to the run's size and
     colour mode, columns of a table to its order. skip_bad: leave out images that cannot be read.
+    unseen: an entry that no training row could have held (a word, a level) is marked as that and is
+    a gap to the model; without it such an entry is a mistake.
     Raises DataError saying what was given and what the run expects.
     """
-    source = alike(schema, spec, data, skip_bad)
+    source = alike(schema, spec, data, skip_bad, unseen)
     if not spec.missing and np.issubdtype(source.x.dtype, np.floating):
         _refuse_gaps(source)
     check_finite(source, "nan" if spec.missing else None)
     source = _with_gates(source, schema["layout"].get("gates", ()))
-    return _data(schema, spec, source, np.arange(len(source)), "new")
+    return _data(schema, spec, source, np.arange(len(source)), "new", unseen)
 
 
 def _refuse_gaps(source: Source) -> None:

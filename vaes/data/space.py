@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -42,19 +42,33 @@ def moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.array(means), np.array(spreads)
 
 
+class Spaced(NamedTuple):
+    """Rows (n, *shape) in model space; mask and unseen as `vaes.batch.Batch` has them."""
+
+    x: Any
+    mask: Tensor | None
+    unseen: Tensor | None
+
+
 def to_space(
-    spec: Spec, source: Source, rows: np.ndarray, binarize: str | None, train: bool
-) -> tuple[Tensor, Tensor | None]:
-    """The source's rows numbered by `rows` in model space, and their mask where gaps are allowed.
+    spec: Spec,
+    source: Source,
+    rows: np.ndarray,
+    binarize: str | None,
+    train: bool,
+    unseen: bool = False,
+) -> Spaced:
+    """The source's rows numbered by `rows` in model space.
 
     uint8 level codes where one alphabet of at most 256 levels holds for all entries, else float32.
     Under `binarize` "threshold" bits; under "static" and "dynamic" the grey share of each entry in
-    [0, 1], for training rows under "dynamic" as uint8 of 255. Raises DataError naming the value
-    that has no place in the run.
+    [0, 1], for training rows under "dynamic" as uint8 of 255. A value that has no place in the run
+    raises DataError naming it; with `unseen` it is a gap of its own kind (no grey levels).
     """
     as_bytes = _as_bytes(spec, binarize, train)
     x = np.empty((len(rows), spec.size), dtype=np.uint8 if as_bytes else np.float32)
-    mask = np.ones((len(rows), spec.size), dtype=bool) if spec.missing else None
+    mask = np.ones((len(rows), spec.size), dtype=bool) if spec.missing or unseen else None
+    strange = np.zeros((len(rows), spec.size), dtype=bool)
     step = max(1, CHUNK // spec.size)
     for start in range(0, len(rows), step):
         numbers = rows[start : start + step]
@@ -63,18 +77,24 @@ def to_space(
             x[start : start + step] = raw
             continue
         raw = raw.astype(np.float64)
-        part = _grey(spec, source, raw, numbers) if binarize else _model(spec, source, raw, numbers)
+        if binarize:
+            part = _grey(spec, source, raw, numbers)
+        else:
+            part = _model(spec, source, raw, numbers, unseen)
         if binarize == "threshold":
             part = part >= 0.5
         elif as_bytes:
             part = np.rint(part * as_bytes)
         if mask is not None:
-            mask[start : start + step] = ~np.isnan(raw)
-            part = np.where(np.isnan(raw), 0, part)
+            mask[start : start + step] = ~np.isnan(part)
+            strange[start : start + step] = np.isnan(part) & ~np.isnan(raw)
+            part = np.where(np.isnan(part), 0, part)
         x[start : start + step] = part
     shape = (len(rows), *spec.shape)
-    seen = None if mask is None else torch.from_numpy(mask).view(shape)
-    return torch.from_numpy(x).view(shape), seen
+    if mask is not None and not spec.missing and mask.all():
+        mask = None
+    found = (x, mask, strange if strange.any() else None)
+    return Spaced(*(None if t is None else torch.from_numpy(t).view(shape) for t in found))
 
 
 def _as_bytes(spec: Spec, binarize: str | None, train: bool) -> int:
@@ -97,8 +117,11 @@ def _same(spec: Spec, as_bytes: int, raw: np.ndarray) -> bool:
     )
 
 
-def _model(spec: Spec, source: Source, raw: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-    """Rows (k, size) in float64 model space; NaN stays NaN."""
+def _model(
+    spec: Spec, source: Source, raw: np.ndarray, numbers: np.ndarray, unseen: bool = False
+) -> np.ndarray:
+    """Rows (k, size) in float64 model space; NaN stays NaN, and with `unseen` becomes what has no
+    place in the alphabet of its entry."""
     out = np.empty_like(raw)
     for kind, levels, columns in _groups(spec):
         low, span = (values[columns] for values in scaling(spec))
@@ -121,7 +144,9 @@ def _model(spec: Spec, source: Source, raw: np.ndarray, numbers: np.ndarray) -> 
             wrong = (np.abs(code - level) > NEAR) | (level < 0) | (level > levels - 1)
             place = level if kind == "category" else level / (levels - 1)
             what = f"the run expects one of {levels} levels"
-        if wrong.any():
+            if unseen:
+                place = np.where(wrong, np.nan, place)
+        if wrong.any() and (kind == "real" or not unseen):
             row, entry = (int(i[0]) for i in np.nonzero(wrong))
             entry = entry if isinstance(columns, slice) else int(columns[entry])
             if kind != "real":

@@ -38,7 +38,9 @@ def _pieces(spec: Spec, scale: Any) -> nn.Module:
 
 
 def _normal(spec: Spec, scale: Any) -> nn.Module:
-    return Normal(spec.shape, "shared" if scale is None else scale)
+    # columns of a table differ in how well they can be told, pixels of an image hardly do
+    own = "entry" if len(spec.shape) == 1 else "shared"
+    return Normal(spec.shape, own if scale is None else scale)
 
 
 POSTERIORS: dict[str, Callable[[int], nn.Module]] = {

@@ -146,9 +146,9 @@ class Estimator(BaseEstimator, ABC):
         check_is_fitted(self, "schema_")
         return read(self, X, reset=False)
 
-    def _encoded(self, source: Any) -> Data:
-        """Rows for the fitted model."""
-        data = sources.encode(self.schema_, self.spec_, source)
+    def _encoded(self, source: Any, unseen: bool = False) -> Data:
+        """Rows for the fitted model; `unseen` as `vaes.data.encode` has it."""
+        data = sources.encode(self.schema_, self.spec_, source, unseen=unseen)
         if self.schema_["binarize"] not in ("static", "dynamic"):
             return data
         return replace(data, x=bits(self.schema_, self.spec_, source))

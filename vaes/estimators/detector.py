@@ -7,10 +7,16 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
+import torch
 from sklearn.base import OutlierMixin
 
+from vaes import uses
+from vaes.batch import Batch
 from vaes.errors import UsageError
 from vaes.estimators.vae import VAE
+from vaes.uses.detect import unseen_nats
+
+USUAL = 200  # drawn rows that say how improbable a usual entry is
 
 
 @dataclass(eq=False, repr=False)
@@ -31,9 +37,14 @@ class VAEDetector(OutlierMixin, VAE):
             raise UsageError(
                 f"contamination={self.contamination}: a share of the rows, above 0, at most 0.5"
             )
-        scores = self._log_evidence(self._encoded(self._fit(X)))
+        scores = self._scores(self._fit(X))
         self.offset_ = float(np.percentile(scores, 100 * self.contamination))
         return self
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """Log evidence of each row (n,), nats, by 64 importance samples. What no training row could
+        have held (a level between two, a word) costs log(n + 1) nats, n the rows trained on."""
+        return self._scores(self._read(X).source)
 
     def decision_function(self, X: Any) -> np.ndarray:
         """`score_samples` less `offset_`, (n,): below 0 of an outlier."""
@@ -42,3 +53,28 @@ class VAEDetector(OutlierMixin, VAE):
     def predict(self, X: Any) -> np.ndarray:
         """-1 for an outlier, 1 for any other row, (n,)."""
         return np.where(self.decision_function(X) < 0, -1, 1)
+
+    def blame(self, X: Any) -> np.ndarray:
+        """How much odder each entry of rows X is than usual for its column, given the rest of its
+        row: -log p(x_j | the others), nats, less the median of it over rows that the model draws.
+
+        (n, *shape) float64, 0 in gaps; the entry with the most is the first to look at. Whether a
+        column has a value at all, where that is modelled, counts as part of the column.
+        """
+        data = self._encoded(self._read(X).source, unseen=True)
+        drawn, _ = uses.sample(self.model_, USUAL, seed=self._seed)
+        usual = uses.blame(self.model_, Batch(drawn)).quantile(0.5, 0)
+        given = data.rows(slice(None))
+        seen = torch.ones_like(given.x) if given.mask is None else given.mask
+        if given.unseen is not None:
+            seen = seen | given.unseen
+        nats = (uses.blame(self.model_, given) - usual) * seen
+        found = nats[:, self.spec_.gates :]
+        for column, gate in enumerate(self.spec_.shown_by[self.spec_.gates :]):
+            if gate >= 0:
+                found[:, column] += nats[:, gate]
+        return found.numpy()
+
+    def _scores(self, source: Any) -> np.ndarray:
+        data = self._encoded(source, unseen=True)
+        return self._log_evidence(data) - np.asarray(unseen_nats(self.model_, data))

@@ -115,7 +115,7 @@ def bits(schema: dict[str, Any], spec: Spec, source: Any) -> torch.Tensor:
     What is drawn for a row is a function of the row, not of its place among others.
     """
     rows = alike(schema, spec, source)
-    grey, _ = to_space(spec, rows, np.arange(len(rows)), "static", False)
+    grey = to_space(spec, rows, np.arange(len(rows)), "static", False).x
     keys = [hashlib.blake2b(row.numpy().tobytes(), digest_size=16).hexdigest() for row in grey]
     draws = [torch.rand(grey.shape[1:], generator=generator("bits", key)) for key in keys]
     return (torch.stack(draws) < grey).to(torch.uint8)

@@ -22,7 +22,7 @@ FEW = 64  # entries of a row up to which each is left out in turn
 
 def blame(model: Model, data: Rows, *, k: int = 64, seed: int = 0, method: str = "auto") -> Tensor:
     """-log p(x_j | the other observed entries of the row), (n, *shape) float64, nats per entry in
-    the user's units; 0 in gaps.
+    the user's units; 0 in gaps, log(n + 1) where an entry holds what none of n training rows could.
 
     method: "leave-out", log p(x without x_j) - log p(x), each by k codes of its own: the encoder
     runs once per entry, and no error is left where the posterior is exact (for a model that was
@@ -46,7 +46,10 @@ def blame(model: Model, data: Rows, *, k: int = 64, seed: int = 0, method: str =
     with evaluating(model):
         for batch in batches(data, at_once(model, 2 * k)):
             nats = of(model, batch, k, seed) - model.log_jacobian
-            parts.append(masked(nats, batch.mask))
+            nats = masked(nats, batch.mask)
+            if batch.unseen is not None:
+                nats = nats + batch.unseen * math.log(model.spec.rows + 1)
+            parts.append(nats)
     return torch.cat(parts)
 
 

@@ -37,7 +37,8 @@ def anomaly_scores(
     the posterior mean, which needs no bound but is blind to rows that are odd and easy to code ·
     "typicality", |-log p(x) - median of -log p of the rows `reference`|, held out from training,
     which finds rows that are too probable as well (a blank image). Of a row with gaps the observed
-    entries are scored, so compare such rows with rows that have the same gaps.
+    entries are scored, so compare such rows with rows that have the same gaps. An entry that holds
+    what no training row could have held (`Batch.unseen`) adds log(n + 1) nats after n of them.
     """
     if score not in SCORES:
         raise UsageError(f"score '{score}' is not known; {did_you_mean(str(score), SCORES)}")
@@ -51,12 +52,22 @@ def anomaly_scores(
                 -log_likelihood(model, model.posterior(batch).mean, batch)
                 for batch in batches(data, CHUNK)
             ]
-            return torch.cat(parts).double()
-        found = -evidence(model, as_data(model, data), k, seed).per_row
+            return torch.cat(parts).double() + unseen_nats(model, data)
+        found = -evidence(model, as_data(model, data), k, seed).per_row + unseen_nats(model, data)
         if reference is None:
             return found
         usual = -evidence(model, as_data(model, reference), k, seed).per_row
         return (found - usual.quantile(0.5)).abs()
+
+
+def unseen_nats(model: Model, data: Rows) -> Tensor | float:
+    """What the entries of each row that no training row could have held add to its score, (n,).
+
+    After n rows without it, something new has a chance of 1 in n + 1 (Laplace's rule).
+    """
+    if data.unseen is None:
+        return 0.0
+    return data.unseen.flatten(1).sum(1).double() * math.log(model.spec.rows + 1)
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ def detect(
     """Rows by how odd they are, with p-values from held-out rows and the entries to blame."""
     opened = Opened(run)
     held = opened.prepared().test
-    given = opened.rows(data)
+    given = opened.rows(data, unseen=True)
     reference = held if score == "typicality" else None
     how = {"seed": seed, "score": score, "reference": reference}
     scores = uses.anomaly_scores(opened.model, given, **how)

@@ -30,23 +30,24 @@ class Opened:
         self.model: Model = self.run.load()
         self.spec, self.schema = self.model.spec, self.run.info["schema"]
 
-    def rows(self, data: str | None, most: int | None = None) -> Data:
-        """The rows of `data`, or the run's own test part; the first `most` of them."""
+    def rows(self, data: str | None, most: int | None = None, unseen: bool = False) -> Data:
+        """The rows of `data`, or the run's own test part; the first `most` of them. `unseen` as
+        `vaes.data.encode` has it."""
         if most is not None and most < 1:
             raise UsageError(f"{most} rows were asked for; at least one is needed")
         if data is not None:
-            found = sources.encode(self.schema, self.spec, self.raw(data))
+            found = sources.encode(self.schema, self.spec, self.raw(data, unseen), unseen=unseen)
         else:
             found = self.prepared().test
         return found if most is None else found.part(torch.arange(min(most, len(found))))
 
-    def raw(self, data: str | None) -> Source:
+    def raw(self, data: str | None, unseen: bool = False) -> Source:
         """The rows of `data`, or all rows that the run was made from, as they were read."""
         if data is None:
             data = self.run.info["data"]["from"]
             if data is None:
                 raise UsageError("this run was trained on rows in memory; name the rows to use")
-        source = alike(self.schema, self.spec, data, self.skip_bad)
+        source = alike(self.schema, self.spec, data, self.skip_bad, unseen)
         for note in source.notes:
             console.say(note)
         return source
