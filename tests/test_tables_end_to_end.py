@@ -7,9 +7,12 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow
 import pytest
+from sklearn.neighbors import NearestNeighbors
 
 from tests.commands import vaes_
+from vaes import VAE
 
 N = 240
 
@@ -162,3 +165,20 @@ def test_rows_under_a_condition(folder):
         told = vaes_("sample", folder / "run", "--where", bad)
         assert (told.code, len(told.err.splitlines())) == (2, 1) or "never saw" in told.err
         assert said in told.err
+
+
+def test_codes_tell_what_the_columns_share():
+    """Six columns that a hidden class explains: z holds the class, or most of its log 4 nats."""
+    draw = np.random.default_rng(0)
+    hidden = draw.integers(4, size=2000)
+    words = np.array(["a", "b", "c", "d"])
+    own = draw.random((2000, 6)) < 0.1
+    table = words[np.where(own, draw.integers(4, size=(2000, 6)), hidden[:, None])]
+    frame = {f"column {j}": table[:, j].tolist() for j in range(6)}
+    found = VAE(steps=500, random_state=0).fit(pyarrow.table(frame))
+    assert found.recipe_ == "tabular"
+    codes = found.transform(pyarrow.table(frame))
+    near = NearestNeighbors(n_neighbors=6).fit(codes).kneighbors(codes)[1][:, 1:]
+    assert (hidden[near] == hidden[:, None]).mean() > 0.9
+    rate = next(line["rate"] for line in reversed(found.history_) if "rate" in line)
+    assert rate > 1.0

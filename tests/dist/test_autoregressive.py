@@ -162,3 +162,22 @@ def test_a_shuffled_row_is_the_product_of_conditionals_in_its_order():
     spread = torch.stack(total).std() / 6000**0.5
     assert abs(found.mean() - torch.stack(total).mean()) < 5 * spread + 1e-9
     assert torch.isclose(found.unique().double()[:, None], torch.stack(total)[None]).any(1).all()
+
+
+def test_in_training_some_rows_are_told_from_z_alone():
+    """For such a row every term is the same whatever the other columns hold."""
+    made = Autoregressive(SPEC, latent=2, width=8, fixed=1.0, alone=0.5).double().train()
+    with torch.no_grad():
+        made.net.embedding.weight.mul_(10)
+    n = 4000
+    z = Z.expand(n, -1)
+    other, same = ROWS[0].expand(n, -1), ROWS[-3].expand(n, -1)
+    assert other[0, 2] == same[0, 2]
+    torch.manual_seed(1)
+    first = made(z).terms(other)[:, 2]
+    torch.manual_seed(1)  # the same rows are told from z alone
+    second = made(z).terms(same)[:, 2]
+    apart = (first - second).abs() > 1e-6
+    assert apart.double().mean().item() == pytest.approx(0.5, abs=4 * 0.5 / n**0.5)
+    made.eval()
+    assert ((made(z).terms(other) - made(z).terms(same))[:, 2].abs() > 1e-6).all()

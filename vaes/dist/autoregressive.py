@@ -36,12 +36,13 @@ class AutoregressiveLikelihood(Likelihood):
         cells: Cells,
         net: ColumnNet,
         fixed: float,
+        alone: float,
         shown_by: Sequence[int],
     ) -> None:
         like = torch.empty((), device="meta").expand(*context.shape[:-1], cells.columns)
         super().__init__(like, 1)
-        self.context, self.cells, self.net, self.fixed = context, cells, net, fixed
-        self.shown_by = shown_by
+        self.context, self.cells, self.net = context, cells, net
+        self.fixed, self.alone, self.shown_by = fixed, alone, shown_by
 
     def terms(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         x, net = filled(x, mask), self.net
@@ -62,11 +63,17 @@ class AutoregressiveLikelihood(Likelihood):
     def _before(self, embedded: Tensor) -> Tensor:
         """Sum of the embeddings of the columns before each, (n, m, H).
 
-        While training a row keeps the order with probability `fixed`, else it has a random one.
+        While training, the columns of a row see none of each other with probability `alone`; a row
+        keeps the order with probability `fixed`, else it has a random one.
         """
-        if not self.net.training or self.fixed >= 1:
+        if not self.net.training:
             return embedded.cumsum(-2) - embedded
         n, m, _ = embedded.shape
+        if self.alone:
+            told = torch.rand(n, 1, 1, device=embedded.device) >= self.alone
+            embedded = embedded * told
+        if self.fixed >= 1:
+            return embedded.cumsum(-2) - embedded
         keys = torch.rand(n, m, device=embedded.device)
         kept = torch.rand(n, 1, device=embedded.device) < self.fixed
         order = torch.where(kept, torch.arange(m, device=keys.device) / m, keys).argsort(1)
@@ -134,18 +141,26 @@ class Autoregressive(nn.Module):
     """Decoder z (*k, n, d) -> `AutoregressiveLikelihood` over the columns of `spec`.
 
     width: of the sums of embeddings · dropout, while training · fixed: share of the training rows
-    whose columns keep their order; the others teach the conditionals of any order.
+    whose columns keep their order; the others teach the conditionals of any order · alone: share of
+    the training rows whose columns are told from z alone.
     """
 
     def __init__(
-        self, spec: Spec, latent: int, width: int = 128, dropout: float = 0.0, fixed: float = 0.5
+        self,
+        spec: Spec,
+        latent: int,
+        width: int = 128,
+        dropout: float = 0.0,
+        fixed: float = 0.5,
+        alone: float = 0.0,
     ) -> None:
         super().__init__()
-        self.cells, self.fixed, self.shown_by = Cells(spec), fixed, spec.shown_by
+        self.cells, self.fixed, self.alone = Cells(spec), fixed, alone
+        self.shown_by = spec.shown_by
         self.net = ColumnNet(self.cells.sizes, width, dropout)
         self.context = nn.Sequential(nn.Linear(latent, width), nn.SiLU(), nn.Linear(width, width))
 
     def forward(self, z: Tensor) -> AutoregressiveLikelihood:
         return AutoregressiveLikelihood(
-            self.context(z), self.cells, self.net, self.fixed, self.shown_by
+            self.context(z), self.cells, self.net, self.fixed, self.alone, self.shown_by
         )

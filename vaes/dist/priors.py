@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from vaes.batch import Data
 from vaes.dist.base import Latent
+from vaes.dist.flows import Couplings, Flow
 from vaes.dist.gaussian import CholeskyNormal, DiagonalNormal
 
 if TYPE_CHECKING:
@@ -45,6 +46,20 @@ class StandardNormal(Prior):
     def forward(self, n: int) -> DiagonalNormal:
         zeros = self.zeros.expand(n, -1)
         return DiagonalNormal(zeros, zeros)
+
+
+class LearntFlow(Prior):
+    """A flow over the codes that is learnt with the model: what the posteriors add up to.
+
+    layers, width: of `vaes.dist.flows.Couplings`.
+    """
+
+    def __init__(self, size: int, layers: int = 6, width: int = 64) -> None:
+        super().__init__()
+        self.couplings = Couplings(size, layers, width)
+
+    def forward(self, n: int) -> Flow:
+        return Flow(self.couplings, n)
 
 
 class FittedNormal(Prior):

@@ -121,7 +121,7 @@ def _candidates(
     model: Model, batch: Batch, row: Tensor, column: Tensor, k: int, draw: torch.Generator
 ) -> Candidates:
     assert batch.mask is not None
-    refuse_without_masks(model, model.prior(batch).mean.unsqueeze(0), batch)
+    refuse_without_masks(model, model.posterior(batch).mean.unsqueeze(0), batch)
     found = proposals(model, batch, k, draw)
     log_p, values, means = [], [], []
     for part in found.z.split(at_once(model, len(batch), k)):

@@ -1,0 +1,82 @@
+"""Normal noise through invertible maps: a density whose shape is learnt.
+
+Source: Dinh et al. 2017, arXiv:1605.08803 (affine couplings); as a prior over codes, Chen et al.
+2017, arXiv:1611.02731.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import constraints
+
+from vaes.dist.base import HALF_LOG_2PI, Latent
+
+STRETCH = 2.0  # a coupling scales by e^-2 ... e^2
+
+
+class Couplings(nn.Module):
+    """Affine couplings over d dimensions: every other one moves while the rest say how far.
+
+    In training order from z to noise; the identity at first. layers: how many, each with its own
+    network of one hidden layer of `width`.
+    """
+
+    fixed: Tensor
+
+    def __init__(self, size: int, layers: int = 6, width: int = 64) -> None:
+        super().__init__()
+        draw = torch.Generator().manual_seed(0)
+        still = []
+        for i in range(layers):
+            # each pair of layers moves every dimension once
+            if i % 2 == 0:
+                order = torch.randperm(size, generator=draw)
+                half = torch.zeros(size).index_fill(0, order[: size // 2], 1.0)
+            still.append(half if i % 2 == 0 else 1 - half)
+        self.register_buffer("fixed", torch.stack(still))
+        self.nets = nn.ModuleList()
+        for _ in range(layers):
+            last = nn.Linear(width, 2 * size)
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+            self.nets.append(nn.Sequential(nn.Linear(size, width), nn.SiLU(), last))
+
+    def to_noise(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Noise (…, d) of z (…, d), and log |d noise / d z| (…)."""
+        change = torch.zeros_like(z)
+        for i, net in enumerate(self.nets):
+            log_scale, shift = self._move(net, z, i)
+            z = z * log_scale.exp() + shift
+            change = change + log_scale
+        return z, change.sum(-1)
+
+    def from_noise(self, noise: Tensor) -> Tensor:
+        """z (…, d) of noise (…, d)."""
+        z = noise
+        for i in reversed(range(len(self.nets))):
+            log_scale, shift = self._move(self.nets[i], z, i)
+            z = (z - shift) * (-log_scale).exp()
+        return z
+
+    def _move(self, net: nn.Module, z: Tensor, i: int) -> tuple[Tensor, Tensor]:
+        raw, shift = net(z * self.fixed[i]).chunk(2, -1)
+        free = 1 - self.fixed[i]
+        return STRETCH * torch.tanh(raw / STRETCH) * free, shift * free
+
+
+class Flow(Latent):
+    """What standard normal noise becomes under `couplings`; batch (n,), event (d,)."""
+
+    support = constraints.real_vector  # type: ignore[assignment]
+
+    def __init__(self, couplings: Couplings, n: int) -> None:
+        super().__init__(torch.Size((n,)), couplings.fixed.shape[1])
+        self.couplings = couplings
+
+    def draw(self, noise: Tensor) -> Tensor:
+        return self.couplings.from_noise(noise)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        noise, change = self.couplings.to_noise(value)
+        return (-0.5 * noise.square() - HALF_LOG_2PI).sum(-1) + change
