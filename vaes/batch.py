@@ -2,10 +2,10 @@
 
 Shapes: n rows, `shape` the event of one row, d latent dimensions. Model space is what networks
 see: discrete entries lie on the grid k / (levels - 1) of [0, 1] (a category holds its code k),
-reals are standardised, counts are themselves. The user's value is `shift + scale * x`; the log-Jacobian of that map
-belongs to every density that is reported, so that nats are in the units of the user's data. A
-numeric column of a table lies in pieces (`vaes.data.pieces`): x is the number of the piece plus the
-place within it, and the likelihood itself is a density over the user's values.
+reals are standardised, counts are themselves. The user's value is `shift + scale * x`; the
+log-Jacobian of that map belongs to every density that is reported, so that nats are in the units of
+the user's data. A numeric column of a table lies in pieces (`vaes.data.pieces`): x is the number of
+the piece plus the place within it, and the likelihood itself is a density over the user's values.
 """
 
 from __future__ import annotations
@@ -38,10 +38,11 @@ class Spec:
 
     `kinds`, `levels`, `shift` and `scale` hold one value for all entries, or one per column of a
     flat row. `levels` is the size of the alphabet of a discrete entry, the number of pieces of a
-    numeric column and 0 for reals and counts. `pieces` holds low and high of every piece of a numeric column
-    in turn, and () for the others. `shown_by` says of each column of a flat row which binary column
-    tells whether it has a value at all, -1 = none; those columns come first. `totals`, of flat rows
-    of counts alone: the total of a row is given, not modelled (`vaes.dist.counts`).
+    numeric column and 0 for reals and counts. `pieces` holds low and high of every piece of a
+    numeric column in turn, and () for the others. `shown_by` says of each column of a flat row
+    which binary column tells whether it has a value at all, -1 = none; those columns come first.
+    `totals`, of flat rows of counts alone: the total of a row is given, not modelled
+    (`vaes.dist.counts`).
     """
 
     shape: tuple[int, ...]

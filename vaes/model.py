@@ -90,7 +90,8 @@ class Model(nn.Module, ABC):
 
     `bound` says what `log_weight` says of the evidence: "exact" (log w is log p(x)), "lower" (its
     mean is a lower bound) or "none" (no tool prints one). `evidence` says of what ("x|total": of
-    rows of counts given their totals, see `Spec.totals`); comparisons refuse to mix them. `samples` is how many draws of z a training step takes.
+    rows of counts given their totals, see `Spec`); comparisons refuse to mix them. `samples` is how
+    many draws of z a training step takes.
     """
 
     log_jacobian: Tensor

@@ -1,4 +1,4 @@
-"""Held-out evidence of count matrices beside scVI, and how well clusters of codes meet known labels.
+"""Held-out evidence of count matrices beside scVI, and clusters of codes beside known labels.
 
     VAES_DATA=FOLDER python benchmarks/tables/counts.py [--sets osmfish starmap] [--seeds 0 1 2]
 
@@ -29,7 +29,6 @@ from sklearn.metrics import normalized_mutual_info_score
 from sklearn.mixture import GaussianMixture
 
 from vaes import data as sources
-from vaes.data.source import codes
 from vaes.evaluate.likelihood import evidence
 from vaes.fit import Loop
 from vaes.options import split_options
@@ -47,7 +46,7 @@ def osmfish(folder):
 
 
 def starmap(folder):
-    """Wang et al. 2018 (doi:10.1126/science.aat5691), medial prefrontal cortex; "NA" is no label."""
+    """Wang et al. 2018 (doi:10.1126/science.aat5691), prefrontal cortex; "NA" is no label."""
     with h5py.File(folder / "mpfc-starmap.loom") as file:
         x = file["matrix"][:].T.astype(np.int64)
         labels = file["col_attrs"]["Clusters"][:].astype(str)

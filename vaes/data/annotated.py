@@ -6,6 +6,7 @@ The package anndata is imported where the path of a .h5ad file is given, and now
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,12 @@ def is_annotated(data: Any) -> bool:
     return all(hasattr(data, name) for name in ("X", "obs", "var_names"))
 
 
-def read(path: Path, *, label: Any = None, drop: Sequence[str] = (), lenient: bool = False) -> Source:
+def read(
+    path: Path, *, label: Any = None, drop: Sequence[str] = (), lenient: bool = False
+) -> Source:
     """Rows of a .h5ad file; see `from_annotated`."""
     try:
-        import anndata
+        anndata = import_module("anndata")
     except ImportError as error:
         raise DataError(
             f"{path.name} is read by the package anndata, which is not installed: "
@@ -63,7 +66,8 @@ def from_annotated(
     twice = {n for n in names if names.count(n) > 1} if len(set(names)) < len(names) else ()
     if twice:
         raise DataError(
-            f"two columns are named '{shown(min(twice))}'; var_names_make_unique() gives each its own"
+            f"two columns are named '{shown(min(twice))}'; "
+            "var_names_make_unique() gives each its own name"
         )
     for column in drop:
         if column not in names and not lenient:
@@ -89,14 +93,14 @@ def from_annotated(
 
 def _matrix(data: Any, name: str) -> np.ndarray:
     """X as an array: what lies on disk is read, what is sparse becomes dense."""
-    x = data.X
+    x: Any = data.X
     if x is None:
         raise DataError(f"{name} has no matrix X; put the counts there: data.X = data.layers[...]")
     shape, size = tuple(x.shape), np.dtype(getattr(x, "dtype", np.float64)).itemsize
     check_memory(size * int(np.prod(shape)), name)
-    x = x if isinstance(x, np.ndarray) or hasattr(x, "toarray") else x[:]
-    x = x.toarray() if hasattr(x, "toarray") else np.asarray(x)
-    x = check_array(x)
+    if not isinstance(x, np.ndarray) and not hasattr(x, "toarray"):
+        x = x[:]
+    x = check_array(x.toarray() if hasattr(x, "toarray") else np.asarray(x))
     if x.ndim != 2:
         raise DataError(f"X has shape {x.shape}; rows x columns are needed")
     return x

@@ -2,9 +2,10 @@
 
 Rules, in order: two distinct values are binary; whole numbers (and floats on k / 255) on a grid of
 at most 256 levels are pixels; whole numbers from 0 on that go beyond are counts where flat rows
-have many columns of them and most columns hold a 0; everything else is real. Images get one decision for all entries,
-flat rows one per column, unless all columns share one grid. Alphabets are read from all rows: which
-values exist is not a statistic, and a level seen only in the test part must have a code.
+have many columns of them and most columns hold a 0; everything else is real. Images get one
+decision for all entries, flat rows one per column, unless all columns share one grid. Alphabets are
+read from all rows: which values exist is not a statistic, and a level seen only in the test part
+must have a code.
 """
 
 from __future__ import annotations
@@ -61,9 +62,9 @@ def infer(
     """What the entries of the rows are.
 
     kind: "binary", "pixel", "category", "count", "numeric" or "real" for all entries, or column ->
-    kind for some. binarize: "threshold" (at the middle), "static" (drawn once) or "dynamic" (drawn at each
-    pass) turns grey levels into bits. missing: "nan" takes NaN as a missing entry, left out of
-    every density; "modelled", as a table of unlike columns has it unless told otherwise, makes
+    kind for some. binarize: "threshold" (at the middle), "static" (drawn once) or "dynamic" (drawn
+    at each pass) turns grey levels into bits. missing: "nan" takes NaN as a missing entry, left out
+    of every density; "modelled", as a table of unlike columns has it unless told otherwise, makes
     whether a column has a value part of the row too. train: the rows that numeric columns are cut
     by. Raises DataError for rows that cannot be what is asked, naming row or column and value.
     """

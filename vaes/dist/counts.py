@@ -14,7 +14,6 @@ from __future__ import annotations
 import copy
 import math
 from abc import abstractmethod
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +29,7 @@ LOG_MEAN = (-18.0, 18.0)  # of columns without a total
 TINY = 1e-8  # stands for the total of a row of zeros
 LARGE = 30.0  # inverse dispersion from which Stirling's series takes the place of lgamma
 QUANTILES = 101  # of the training rows' totals
+PACE = 5.0  # of learned dispersions beside other weights: logarithms have far to go
 
 
 class CountLikelihood(Likelihood):
@@ -91,8 +91,8 @@ class PoissonLikelihood(CountLikelihood):
 class NegativeBinomialLikelihood(CountLikelihood):
     """Mean m, variance m + m^2 / r; the inverse dispersion exp(`log_r`) broadcasts against m.
 
-    log p = x log m - (x + r) log(1 + m / r) + log [G(x + r) / (G(r) r^x)] - log x!, which tends to
-    the Poisson's as r grows.
+    log p = x log(r m / (r + m)) - r log(1 + m / r) + log [G(x + r) / (G(r) r^x)] - log x!, whose
+    parts tend to x log m, -m and 0 as r grows: the Poisson's.
     """
 
     def __init__(
@@ -107,9 +107,9 @@ class NegativeBinomialLikelihood(CountLikelihood):
 
     def terms(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         x, r = filled(x, mask), self.log_r.exp()
-        # torch's threshold of 20 would drop e^-20 = 2e-9 in float64
-        ratio = F.softplus(self.log_mean - self.log_r, threshold=40.0)
-        terms = x * self.log_mean - (x + r) * ratio
+        # in two parts whose derivatives, r x / (r + m) and r m / (r + m), lose no digits
+        ratio = self.log_mean - self.log_r
+        terms = x * (F.logsigmoid(ratio) + self.log_r) + r * F.logsigmoid(-ratio)
         return masked(terms + log_rising(x, r) - (x + 1).lgamma(), mask)
 
     def draw(self, generator: torch.Generator | None = None) -> Tensor:
@@ -171,7 +171,7 @@ class Counts(nn.Module):
         if self.poisson or self.network:
             return
         if scale == "entry":
-            self.log_r = nn.Parameter(torch.zeros(columns))
+            self.log_r = nn.Parameter(torch.zeros(columns))  # times PACE
         elif scale == "shared":
             self.log_r = nn.Parameter(torch.zeros(()))
         elif isinstance(scale, str) or not math.exp(LOG_R[0]) <= scale <= math.exp(LOG_R[1]):
@@ -191,8 +191,10 @@ class Counts(nn.Module):
             log_mean = soft_clip(h[..., 0, :], *LOG_MEAN)
         if self.poisson:
             return PoissonLikelihood(log_mean, 1, self.by_total)
-        raw: Any = h[..., 1, :] if self.network else self.log_r
-        log_r = raw if not self.network and self.fixed else soft_clip(raw, *LOG_R)
+        if self.network:
+            log_r = soft_clip(h[..., 1, :], *LOG_R)
+        else:
+            log_r = self.log_r if self.fixed else soft_clip(PACE * self.log_r, *LOG_R)
         return NegativeBinomialLikelihood(log_mean, log_r, 1, self.by_total)
 
     @torch.no_grad()

@@ -100,7 +100,7 @@ class _Counted:
         """log p of every entry of the columns, (n, columns)."""
         log_mean = self.log_mean.expand(len(batch), -1)
         p = NegativeBinomialLikelihood(log_mean, self.log_r, shares=batch.total is not None)
-        return p.given(batch).terms(self._part(batch)[0])
+        return p.given(batch.to(batch.x.device, torch.float64)).terms(self._part(batch)[0])
 
     def _part(self, batch: Batch) -> tuple[Tensor, Tensor]:
         x, seen = _flat(batch)

@@ -11,7 +11,7 @@ from vaes.dist.priors import StandardNormal
 from vaes.errors import UsageError
 from vaes.model import Model
 from vaes.nets.mlp import mlp
-from vaes.objective import Elbo
+from vaes.objective import Elbo, Iwae
 
 SETTINGS = {"lr": 1e-3, "batch": 128, "presented": 800_000}
 
@@ -51,5 +51,5 @@ def build(
     )
     head = likelihood_head(spec, likelihood, scale)
     decoder = Readout(mlp(latent, widths[::-1], act), head, (latent,))
-    objective = Elbo(samples, warmup=warmup)
+    objective = Iwae(samples) if samples > 1 else Elbo(warmup=warmup)
     return Composed(spec, latent, inputs, encoder, decoder, StandardNormal(latent), objective)
