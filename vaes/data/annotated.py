@@ -98,12 +98,11 @@ def _matrix(data: Any, name: str) -> np.ndarray:
         raise DataError(f"{name} has no matrix X; put the counts there: data.X = data.layers[...]")
     shape, size = tuple(x.shape), np.dtype(getattr(x, "dtype", np.float64)).itemsize
     check_memory(size * int(np.prod(shape)), name)
-    if not isinstance(x, np.ndarray) and not hasattr(x, "toarray"):
-        x = x[:]
-    x = check_array(x.toarray() if hasattr(x, "toarray") else np.asarray(x))
-    if x.ndim != 2:
-        raise DataError(f"X has shape {x.shape}; rows x columns are needed")
-    return x
+    rows: Any = x if isinstance(x, np.ndarray) or hasattr(x, "toarray") else x[:]
+    found = check_array(rows.toarray() if hasattr(rows, "toarray") else np.asarray(rows))
+    if found.ndim != 2:
+        raise DataError(f"X has shape {found.shape}; rows x columns are needed")
+    return found
 
 
 def _labels(data: Any, label: Any, lenient: bool) -> Any:
