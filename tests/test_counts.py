@@ -124,6 +124,22 @@ def test_totals_go_along_a_path():
     assert torch.allclose(totals, ends[0] + way * (ends[1] - ends[0]), rtol=1e-4)
 
 
+def test_how_much_was_counted_is_no_difference():
+    """Five times the counts are the same shares, and only shares are compared."""
+    rows = data(200, 12, 0.0)[0]
+    deep = Data(SPEC, 5 * rows.x)
+    model = fitted()
+    codes = {"latent": 2}
+    blind = seeded_build("counts", SPEC, 0, codes)
+    blind.load_state_dict(model.state_dict())
+    with torch.no_grad():
+        blind.encoder.last.weight.zero_()  # the same code for all rows
+    found = uses.differ(blind, deep, rows, permutations=10, pairs=10)
+    assert found.effect.abs().max() < 1e-6
+    means = [uses.reconstruct(blind, part).mean.sum() for part in (deep, rows)]
+    assert float(means[0] / means[1]) == pytest.approx(5, rel=1e-4)
+
+
 def test_an_entry_is_blamed_given_the_total_of_the_whole_row():
     """Of z that says nothing, -log p(x_j | others) is minus the entry's own term."""
     model = fitted()

@@ -13,7 +13,7 @@ from vaes.model import Model
 from vaes.nets.mlp import mlp
 from vaes.objective import Elbo, Iwae
 
-SETTINGS = {"lr": 1e-3, "batch": 128, "presented": 800_000}
+SETTINGS = {"lr": 3e-3, "batch": 128, "schedule": "cosine", "presented": 800_000}
 
 
 def build(
@@ -21,13 +21,12 @@ def build(
     *,
     latent: int = 10,
     hidden: Sequence[int] = (128,),
-    dropout: float = 0.1,
-    act: str = "silu",
+    dropout: float = 0.0,
+    act: str = "relu",
     likelihood: str = "negative_binomial",
     scale: str | float | None = None,
     posterior: str = "diagonal",
-    samples: int = 1,
-    warmup: float = 0.1,
+    samples: int = 5,
 ) -> Model:
     """Cells x genes, documents x words: shares of a row's total, which is given; gaps anywhere.
 
@@ -35,7 +34,8 @@ def build(
     encoder's layers, mirrored in the decoder · dropout: in the encoder, in training · act: see
     `compose` · likelihood: negative_binomial or poisson · scale: inverse dispersion of a negative
     binomial, entry (one per column), shared, network or a fixed number · posterior: see `compose` ·
-    samples, warmup: see `vae`.
+    samples: draws of z per row and step, of which the importance-weighted bound is trained (Burda
+    et al. 2016); 1 trains the ELBO.
     """
     if any(kind != "count" for kind in spec.kinds):
         kind = next(kind for kind in spec.kinds if kind != "count")
@@ -45,11 +45,13 @@ def build(
         )
     if latent < 1:
         raise UsageError(f"latent={latent}: at least one latent dimension is needed")
+    if not 0 <= dropout < 1:
+        raise UsageError(f"dropout={dropout}: a share of the units, from 0 to below 1")
     inputs, widths = Inputs(spec), tuple(hidden)
     encoder = Readout(
         mlp(inputs.shape[0], widths, act, dropout), posterior_head(posterior, latent), inputs.shape
     )
     head = likelihood_head(spec, likelihood, scale)
     decoder = Readout(mlp(latent, widths[::-1], act), head, (latent,))
-    objective = Iwae(samples) if samples > 1 else Elbo(warmup=warmup)
+    objective = Iwae(samples) if samples > 1 else Elbo(samples, warmup=0.1)
     return Composed(spec, latent, inputs, encoder, decoder, StandardNormal(latent), objective)
