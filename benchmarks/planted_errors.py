@@ -36,6 +36,7 @@ BATCH, MODEL, OBJECTIVE = "vaes/batch.py", "vaes/model.py", "vaes/objective.py"
 OPTIM, FIT, RUN, DISK = "vaes/optim.py", "vaes/fit.py", "vaes/run.py", "vaes/disk.py"
 BASE, DISCRETE, GAUSSIAN = "vaes/dist/base.py", "vaes/dist/discrete.py", "vaes/dist/gaussian.py"
 COLUMNS, CHAIN, PIXELS = "vaes/dist/columns.py", "vaes/dist/chain.py", "vaes/dist/pixels.py"
+COUNTS, T_COUNTS = "vaes/dist/counts.py", "tests/dist/test_counts.py"
 PRIORS, PPCA = "vaes/dist/priors.py", "vaes/recipes/ppca.py"
 LIKELIHOOD, SUMMARY = "vaes/evaluate/likelihood.py", "vaes/evaluate/summary.py"
 BASELINES = "vaes/evaluate/baselines.py"
@@ -414,6 +415,41 @@ PLANTS = [
         "code = (p.cumsum(-1) < u.unsqueeze(-1)).sum(-1)",
         "code = (p.cumsum(-1) > u.unsqueeze(-1)).sum(-1) - 1",
         (T_DENSITIES,),
+    ),
+    Plant(
+        "negative binomial without its binomial",
+        COUNTS,
+        "return masked(terms + log_rising(x, r) - (x + 1).lgamma(), mask)",
+        "return masked(terms - (x + 1).lgamma(), mask)",
+        (T_COUNTS,),
+    ),
+    Plant(
+        "Stirling's series off by half a logarithm",
+        COUNTS,
+        "series = (x + large - 0.5) * ratio",
+        "series = (x + large) * ratio",
+        (T_COUNTS,),
+    ),
+    Plant(
+        "shares of rows with gaps over all columns",
+        COUNTS,
+        "if batch.mask is not None:\n            # of a row",
+        "if False:\n            # of a row",
+        (T_COUNTS,),
+    ),
+    Plant(
+        "new rows of counts all get the median total",
+        "vaes/uses/rows.py",
+        "blank(model, min(chunk, n - start), draw)",
+        "blank(model, min(chunk, n - start))",
+        ("tests/test_counts.py",),
+    ),
+    Plant(
+        "totals count what is missing",
+        BATCH,
+        'x if taken["mask"] is None else x * taken["mask"]',
+        "x",
+        (T_COUNTS,),
     ),
     Plant(
         "logistic bins shifted by one",

@@ -1,4 +1,4 @@
-"""Claims that hold for every recipe, run over the folder and over rows of six kinds."""
+"""Claims that hold for every recipe, run over the folder and over rows of eight kinds."""
 
 import copy
 import inspect
@@ -32,8 +32,12 @@ SPECS = {
         pieces=((), (), (), (-2.0, -1.0, -1.0, 0.5, 0.5, 0.5, 0.5, 3.0, 3.0, 4.0), ()),
         shown_by=(-1, -1, -1, 0, -1),
     ),
+    "counts": Spec((5,), ("count",), (0,), missing=True, totals=True),
     "mixed": Spec(
-        (4,), ("real", "binary", "category", "pixel"), (0, 2, 3, 5), scale=(2.0, 1.0, 1.0, 1.0)
+        (5,),
+        ("real", "binary", "category", "pixel", "count"),
+        (0, 2, 3, 5, 0),
+        scale=(2.0, 1.0, 1.0, 1.0, 1.0),
     ),
 }
 SMALL = {"latent": 2, "hidden": (16,)}
@@ -52,7 +56,9 @@ def data(rows: str) -> Data:
     w = torch.randn(2, spec.size, generator=draw(2), dtype=torch.float64)
     x = hidden @ w + 0.5 * torch.randn(64, spec.size, generator=draw(3), dtype=torch.float64)
     for i, (kind, n) in enumerate(spec.column_kinds()):
-        if n:
+        if kind == "count":
+            x[:, i] = (3 * x[:, i].sigmoid()).exp().floor() - 1
+        elif n:
             place = (x[:, i].sigmoid() * n).clamp(0, n - 1e-3)
             code = place.floor()
             x[:, i] = {"category": code, "numeric": place}.get(kind, code / max(1, n - 1))

@@ -2,10 +2,10 @@
 
 Shapes: n rows, `shape` the event of one row, d latent dimensions. Model space is what networks
 see: discrete entries lie on the grid k / (levels - 1) of [0, 1] (a category holds its code k),
-reals are standardised. The user's value is `shift + scale * x`; the log-Jacobian of that map
-belongs to every density that is reported, so that nats are in the units of the user's data. A
-numeric column of a table lies in pieces (`vaes.data.pieces`): x is the number of the piece plus the
-place within it, and the likelihood itself is a density over the user's values.
+reals are standardised, counts are themselves. The user's value is `shift + scale * x`; the
+log-Jacobian of that map belongs to every density that is reported, so that nats are in the units of
+the user's data. A numeric column of a table lies in pieces (`vaes.data.pieces`): x is the number of
+the piece plus the place within it, and the likelihood itself is a density over the user's values.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from torch import Tensor
 
 from vaes.errors import DataError
 
-KINDS = ("binary", "pixel", "category", "numeric", "real")
-DISCRETE = ("binary", "pixel", "category")
+KINDS = ("binary", "pixel", "category", "count", "numeric", "real")
+DISCRETE = ("binary", "pixel", "category", "count")
 FIELDS = ("x", "y", "c", "group", "mask", "index", "unseen")  # of rows
 
 
@@ -39,9 +39,11 @@ class Spec:
 
     `kinds`, `levels`, `shift` and `scale` hold one value for all entries, or one per column of a
     flat row. `levels` is the size of the alphabet of a discrete entry, the number of pieces of a
-    numeric column and 0 for reals. `pieces` holds low and high of every piece of a numeric column
-    in turn, and () for the others. `shown_by` says of each column of a flat row which binary column
-    tells whether it has a value at all, -1 = none; those columns come first.
+    numeric column and 0 for reals and counts. `pieces` holds low and high of every piece of a
+    numeric column in turn, and () for the others. `shown_by` says of each column of a flat row
+    which binary column tells whether it has a value at all, -1 = none; those columns come first.
+    `totals`, of flat rows of counts alone: the total of a row is given, not modelled
+    (`vaes.dist.counts`).
     """
 
     shape: tuple[int, ...]
@@ -56,6 +58,7 @@ class Spec:
     rows: int = 0
     pieces: tuple[tuple[float, ...], ...] = ()
     shown_by: tuple[int, ...] = ()
+    totals: bool = False
 
     def __post_init__(self) -> None:
         columns = self.size if len(self.shape) == 1 else 1
@@ -73,8 +76,11 @@ class Spec:
         if len(self.kinds) != len(self.levels):
             raise DataError(f"{len(self.kinds)} kinds but {len(self.levels)} levels in Spec")
         for kind, levels in zip(self.kinds, self.levels, strict=True):
-            if kind in DISCRETE and levels < (1 if kind == "category" else 2):
+            least = {"category": 1, "count": 0}.get(kind, 2)
+            if kind in DISCRETE and levels < least:
                 raise DataError(f"kind '{kind}' needs at least two levels, got {levels}")
+        if self.totals and (len(self.shape) != 1 or set(self.kinds) != {"count"}):
+            raise DataError("totals are of flat rows all of whose entries are counts")
         if "numeric" not in self.kinds:
             return
         lengths = [2 * n if kind == "numeric" else 0 for kind, n in self.column_kinds()]
@@ -152,7 +158,8 @@ class Batch:
     set, -1 = never trained on · y (n,) label, -1 = unknown · c (n, w) conditions that are always
     given · group (n,) sequence or utterance · mask (n, *shape) bool, True = observed · unseen
     (n, *shape) bool, True = a gap to the model, since the entry holds what no training row could
-    have held. A field that the data do not have is None (for mask: everything is observed).
+    have held · total (n,) sum of the observed entries, of rows of counts alone (`Spec.totals`). A
+    field that the data do not have is None (for mask: everything is observed).
     """
 
     x: Tensor
@@ -162,6 +169,7 @@ class Batch:
     group: Tensor | None = None
     mask: Tensor | None = None
     unseen: Tensor | None = None
+    total: Tensor | None = None
 
     def __len__(self) -> int:
         return self.x.shape[0]
@@ -228,7 +236,12 @@ class Data:
             if self.spec.kinds[0] != "category" and self.spec.levels[0] > 2:
                 x = x / (self.spec.levels[0] - 1)
         fields: dict[str, Any] = {k: getattr(self, k) for k in FIELDS[1:]}
-        return Batch(x=x, **{k: None if t is None else take(t) for k, t in fields.items()})
+        taken = {k: None if t is None else take(t) for k, t in fields.items()}
+        total = None
+        if self.spec.totals:
+            seen = x if taken["mask"] is None else x * taken["mask"]
+            total = seen.sum(-1, dtype=torch.float64).to(x.dtype)
+        return Batch(x=x, **taken, total=total)
 
     def batches(self, size: int) -> Iterator[Batch]:
         """Every row once, in order. Dynamic binarisation is drawn once for all passes."""

@@ -59,7 +59,7 @@ def train(
     checkpoint: Annotated[int, typer.Option(help="Steps between saved states.")] = 500,
     kind: Annotated[
         list[str] | None,
-        typer.Option(help="Overrule: real, pixel, binary, category, or COLUMN=KIND."),
+        typer.Option(help="Overrule: real, pixel, binary, category, count, or COLUMN=KIND."),
     ] = None,
     binarize: Annotated[str | None, typer.Option(help="static, dynamic or threshold.")] = None,
     missing: Annotated[str | None, typer.Option(help="nan or modelled: NaN marks a gap.")] = None,

@@ -12,6 +12,7 @@ from vaes.batch import Batch, Data, Spec
 from vaes.dist import likelihood_head, posterior_head
 from vaes.dist.base import Latent, Likelihood
 from vaes.dist.cells import Cells
+from vaes.dist.counts import Counts
 from vaes.dist.priors import Prior, StandardNormal
 from vaes.errors import UsageError, did_you_mean
 from vaes.model import Bound, Model, Phase, Step
@@ -24,8 +25,8 @@ CONV_FROM = 16  # pixels a side
 
 
 class Inputs(nn.Module):
-    """What an encoder sees of a row: x, the cells of categories and numeric columns as indicators,
-    the mask where rows have gaps.
+    """What an encoder sees of a row: x, of counts log(1 + x), the cells of categories and numeric
+    columns as indicators, the mask where rows have gaps.
 
     (n, *spec.shape) -> (n, *self.shape); the mask is appended as channels of an image, as columns
     of a flat row. A numeric column is seen as its rank too, from -1 to 1. While training, half of
@@ -35,10 +36,17 @@ class Inputs(nn.Module):
     rank: Tensor
     coded: Tensor
     plain: Tensor
+    count: Tensor | None
 
     def __init__(self, spec: Spec) -> None:
         super().__init__()
         self.missing = spec.missing
+        count = None
+        if "count" in spec.kinds:
+            if len(spec.shape) != 1:
+                raise UsageError("kind 'count' is for columns of flat rows")
+            count = torch.tensor([kind == "count" for kind in spec.kinds])
+        self.register_buffer("count", count, persistent=False)
         self.cells: Cells | None = None
         first = spec.shape[0]
         if {"category", "numeric"} & set(spec.kinds):
@@ -61,6 +69,8 @@ class Inputs(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         x, mask = batch.x, self._seen(batch) if self.missing else None
+        if self.count is not None:
+            x = torch.where(self.count, x.clamp(min=0).log1p(), x)
         if self.cells is not None:
             shown = None if mask is None else mask[..., self.coded]
             x = x[..., self.plain] * self.rank[0] - self.rank[1]
@@ -137,6 +147,7 @@ class Composed(Model):
         self.latent_prior, self.objective = prior, objective
         self.warmup = objective.settling
         self.bound, self.phases = bound, (Phase("train"), *prior.phases)
+        self.evidence = "x|total" if spec.totals else "x"
 
     def prior(self, batch: Batch) -> Latent:
         return self.latent_prior(len(batch))
@@ -145,13 +156,22 @@ class Composed(Model):
         return self.encoder(self.inputs(batch))
 
     def likelihood(self, z: Tensor, batch: Batch) -> Likelihood:
-        return self.decoder(z)
+        return self.decoder(z).given(batch)
 
     def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:
         return {"model": self.objective(self, batch, step)}
 
     def begin(self, phase: str, data: Data) -> None:
         self.latent_prior.begin(self, phase, data)
+        if self.spec.totals:
+            self._counts().fit(data)
+
+    def totals(self, n: int, draw: torch.Generator | None = None) -> Tensor | None:
+        return self._counts().totals(n, draw) if self.spec.totals else None
+
+    def _counts(self) -> Counts:
+        """The head that knows the totals of the training rows."""
+        return next(part for part in self.decoder.modules() if isinstance(part, Counts))
 
 
 def compose(
@@ -177,8 +197,8 @@ def compose(
     hidden: widths of the encoder's layers, mirrored in the decoder (None: by the size of a row;
     empty: linear) · act: silu, relu, tanh, gelu · norm: group normalisation between convolutions ·
     posterior: isotropic, diagonal, cholesky (or a head) · likelihood: auto, bernoulli,
-    categorical, logistic, normal · scale: shared, entry, network or a fixed number (None: entry for
-    reals in flat rows, shared in images) ·
+    categorical, logistic, negative_binomial, poisson, normal · scale: shared, entry, network or a
+    fixed number (None: entry in flat rows, shared in images) ·
     encoder, decoder: your own modules, x (n, *shape) -> features and z (n, d) -> features
     or exactly the numbers that the head takes · prior: a prior for that many dimensions ·
     bound: what log w says of the evidence.

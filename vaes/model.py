@@ -89,15 +89,16 @@ class Model(nn.Module, ABC):
     """Three distributions and a loss per player.
 
     `bound` says what `log_weight` says of the evidence: "exact" (log w is log p(x)), "lower" (its
-    mean is a lower bound) or "none" (no tool prints one). `evidence` says of what; comparisons
-    refuse to mix them. `samples` is how many draws of z a training step takes.
+    mean is a lower bound) or "none" (no tool prints one). `evidence` says of what ("x|total": of
+    rows of counts given their totals, see `Spec`); comparisons refuse to mix them. `samples` is how
+    many draws of z a training step takes.
     """
 
     log_jacobian: Tensor
     players: Mapping[str, Player]
     phases: tuple[Phase, ...] = (Phase("train"),)
     bound: Bound = "lower"
-    evidence: Literal["x", "x|c", "x,y"] = "x"
+    evidence: Literal["x", "x|c", "x,y", "x|total"] = "x"
     warmup: float = 0.0  # share of the budget in which the loss is not yet what it will be
     whole_epochs: ClassVar[bool] = False  # True: every pass of the data must be complete
 
@@ -129,6 +130,11 @@ class Model(nn.Module, ABC):
 
     def closed_form(self, batch: Batch, step: Step) -> None:
         """EM, moving averages: accumulates per batch, updates at `last_of_epoch`; moves buffers."""
+
+    def totals(self, n: int, draw: torch.Generator | None = None) -> Tensor | None:
+        """Totals (n,) for rows that do not exist yet: drawn, or the median without a generator;
+        None where the likelihood is given none."""
+        return None
 
     def noise(self, n: int, *, seed: int, step: int, like: Tensor) -> Tensor:
         """The standard normal numbers of one training step, (samples, n, d), from (seed, step)."""

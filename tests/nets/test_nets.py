@@ -1,5 +1,6 @@
 """Networks of every size give back rows of that size, and no part of them is dead."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -177,6 +178,17 @@ def test_inputs_by_hand():
     found = Inputs(image).eval()(Batch(x, mask=mask))
     assert torch.equal(found[:, :2], x * mask)
     assert torch.equal(found[:, 2:], mask.float())
+
+
+def test_inputs_of_counts_by_hand():
+    """log(1 + x), of counts alone and beside other columns, 0 in gaps."""
+    spec = Spec((2,), ("count",), (0,), missing=True, totals=True)
+    batch = Batch(torch.tensor([[7.0, 0.0]]), mask=torch.tensor([[True, False]]))
+    assert torch.allclose(Inputs(spec).eval()(batch), torch.tensor([[7.0, 0, 0, 0]]).log1p()
+                          + torch.tensor([[0, 0, 1.0, 0]]))  # fmt: skip
+    both = Inputs(Spec((3,), ("real", "count", "category"), (0, 0, 2)))
+    found = both(Batch(torch.tensor([[-3.0, 7.0, 1.0]])))
+    assert torch.allclose(found, torch.tensor([[-3.0, np.log(8), 0, 1]]).float())
 
 
 def test_inputs_of_numeric_columns_by_hand():

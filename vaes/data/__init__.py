@@ -62,8 +62,9 @@ def load(
     """Raw rows from whatever the user has.
 
     data: a built-in name, the path of a folder of images or of one image, .npy, .npz, .csv,
-    .csv.gz or .parquet file, an array, a tensor, a frame (pandas, polars, pyarrow), a torch Dataset
-    or DataLoader. label: the name of the label column of a table, or labels (n,) of an array. size:
+    .csv.gz, .parquet or .h5ad file, an array, a tensor, a frame (pandas, polars, pyarrow), AnnData,
+    a torch Dataset or DataLoader. label: the name of the label column of a table (of AnnData, a
+    column of obs), or labels (n,) of an array. size:
     side of images in pixels, or (height, width). mode: "auto", "L", "RGB" or "RGBA". skip_bad:
     leave out and count images that cannot be read. drop: columns of a table to leave out. kind:
     what columns of a table are, where that is known: they are data, and a category holds words.
@@ -100,7 +101,7 @@ def from_path(
     lenient: bool = False,
 ) -> Source:
     """The rows of a file or folder; `lenient`: label and drop may name columns that are absent."""
-    from vaes.data import arrays, images, tables
+    from vaes.data import annotated, arrays, images, tables
 
     name = path.name.lower()
     try:
@@ -118,12 +119,14 @@ def from_path(
             return arrays.read_npy(path) if name.endswith(".npy") else arrays.read_npz(path)
         if name.endswith(tables.SUFFIXES):
             return tables.read(path, label=label, drop=drop, kind=kind, lenient=lenient)
+        if name.endswith(annotated.SUFFIX):
+            return annotated.read(path, label=label, drop=drop, lenient=lenient)
     except PermissionError as error:
         raise DataError(f"{error.filename or path} may not be read: permission denied") from error
     except OSError as error:
         reason = error.strerror or arrays.brief(error)
         raise DataError(f"{path} cannot be read: {reason}") from error
-    known = ", ".join((".npy", ".npz", *tables.SUFFIXES))
+    known = ", ".join((".npy", ".npz", *tables.SUFFIXES, annotated.SUFFIX))
     raise DataError(f"{path.name} is of no known kind: give a folder of images, an image, {known}")
 
 
@@ -156,6 +159,8 @@ def _from_object(data: Any, label: Any, drop: Any, kind: Any) -> Source:
             raise
         except ValueError as error:
             raise DataError(f"the list is not a table: {arrays.brief(error)}") from error
-    from vaes.data import tables
+    from vaes.data import annotated, tables
 
+    if annotated.is_annotated(data):
+        return annotated.from_annotated(data, label=label, drop=drop)
     return tables.from_frame(data, label=label, drop=drop, kind=kind)

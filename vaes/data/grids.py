@@ -24,8 +24,8 @@ class Grid(NamedTuple):
 
     def told(self) -> str:
         """The grid in words."""
-        if self.kind == "real":
-            return "real"
+        if self.kind in ("real", "count"):
+            return self.kind
         if self.kind == "numeric":
             inner = list(zip(self.pieces[2:-2:2], self.pieces[3:-2:2], strict=True))
             alone = sum(low == high for low, high in inner)
@@ -41,6 +41,8 @@ class Grid(NamedTuple):
 
 
 REAL = Grid("real", 0, 0.0, 1.0)
+COUNT = Grid("count", 0, 0.0, 1.0)
+LARGEST_COUNT = 2**24  # up to which float32 holds every whole number
 
 
 def numeric(values: np.ndarray, where: str = "the column", dtype: str = "") -> Grid:
@@ -107,6 +109,12 @@ def _bytes(values: np.ndarray) -> Grid | None:
     return Grid("pixel", 256, 0.0, 1.0) if len(np.unique(np.rint(scaled))) > 16 else None
 
 
+def uncountable(values: np.ndarray) -> np.ndarray:
+    """Those of the values (k,) that are no counts: no whole numbers from 0 to `LARGEST_COUNT`."""
+    wrong = (values < 0) | (values > LARGEST_COUNT)
+    return values[wrong | (values != np.rint(values)) if values.dtype.kind == "f" else wrong]
+
+
 def forced(values: np.ndarray, kind: str, where: str, dtype: str = "") -> Grid:
     """The grid of a kind that was asked for; DataError naming the value that does not fit."""
     asked = f"kind '{kind}' was asked for, but {where}"
@@ -114,6 +122,13 @@ def forced(values: np.ndarray, kind: str, where: str, dtype: str = "") -> Grid:
         return REAL
     if kind == "numeric":
         return numeric(values, where, dtype)
+    if kind == "count":
+        wrong = uncountable(values)
+        if len(wrong):
+            raise DataError(
+                f"{asked} holds {wrong[0]:g}; counts are whole numbers from 0 to {LARGEST_COUNT:,}"
+            )
+        return COUNT
     low, high = float(values.min()), float(values.max())
     if kind == "binary":
         other = values[(values != low) & (values != high)]

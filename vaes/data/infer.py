@@ -1,9 +1,11 @@
-"""What the entries of a row are: binary, pixels on a grid, categories or reals.
+"""What the entries of a row are: binary, pixels on a grid, categories, counts or reals.
 
 Rules, in order: two distinct values are binary; whole numbers (and floats on k / 255) on a grid of
-at most 256 levels are pixels; everything else is real. Images get one decision for all entries,
-flat rows one per column, unless all columns share one grid. Alphabets are read from all rows: which
-values exist is not a statistic, and a level seen only in the test part must have a code.
+at most 256 levels are pixels; whole numbers from 0 on that go beyond are counts where flat rows
+have many columns of them and most columns hold a 0; everything else is real. Images get one
+decision for all entries, flat rows one per column, unless all columns share one grid. Alphabets are
+read from all rows: which values exist is not a statistic, and a level seen only in the test part
+must have a code.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from vaes.batch import KINDS
-from vaes.data.grids import REAL, Grid, forced, natural
+from vaes.data.grids import COUNT, REAL, Grid, forced, natural, uncountable
 from vaes.data.pieces import LARGEST
 from vaes.data.source import Source, nearest, shown
 from vaes.errors import DataError, UsageError, did_you_mean
@@ -24,6 +26,7 @@ from vaes.errors import DataError, UsageError, did_you_mean
 SMALL_SCALE = 16
 # Columns share one grid only where there are this many: fewer are a table of unlike things.
 SHARED_COLUMNS = 16
+LARGEST_LEVEL = 255  # of levels from 0 on; counts go beyond
 MISSING = ("nan", "modelled")
 BINARIZE = {
     "threshold": "1 from the middle on",
@@ -58,10 +61,10 @@ def infer(
 ) -> Decision:
     """What the entries of the rows are.
 
-    kind: "binary", "pixel", "category", "numeric" or "real" for all entries, or column -> kind for
-    some. binarize: "threshold" (at the middle), "static" (drawn once) or "dynamic" (drawn at each
-    pass) turns grey levels into bits. missing: "nan" takes NaN as a missing entry, left out of
-    every density; "modelled", as a table of unlike columns has it unless told otherwise, makes
+    kind: "binary", "pixel", "category", "count", "numeric" or "real" for all entries, or column ->
+    kind for some. binarize: "threshold" (at the middle), "static" (drawn once) or "dynamic" (drawn
+    at each pass) turns grey levels into bits. missing: "nan" takes NaN as a missing entry, left out
+    of every density; "modelled", as a table of unlike columns has it unless told otherwise, makes
     whether a column has a value part of the row too. train: the rows that numeric columns are cut
     by. Raises DataError for rows that cannot be what is asked, naming row or column and value.
     """
@@ -71,7 +74,7 @@ def infer(
     if binarize not in (None, *BINARIZE):
         hint = did_you_mean(str(binarize), BINARIZE)
         raise UsageError(f"binarize='{binarize}' is not known; {hint}")
-    if missing is None and kind != "real" and _unlike(source):
+    if missing is None and kind not in ("real", "count") and _unlike(source):
         missing = "modelled"
     check_finite(source, missing)
     _check_constant(source)
@@ -137,8 +140,8 @@ def _asked(source: Source, kind: str | Mapping[str, str] | None) -> str | dict[i
 
 def _whole(source: Source, asked: str | None) -> Grid:
     """One grid for all entries."""
-    if asked == "numeric":
-        raise DataError("kind 'numeric' was asked for, but it is for columns, not for images")
+    if asked in ("numeric", "count"):
+        raise DataError(f"kind '{asked}' was asked for, but it is for columns, not for images")
     values = _observed(source.x)
     grid = forced(values, asked, "the images") if asked else natural(values)
     of_bytes = source.x.dtype == np.uint8 and grid.kind == "pixel"
@@ -217,16 +220,27 @@ def _of_table(
 
 
 def shared(x: np.ndarray) -> Grid | None:
-    """The grid of all columns together, if they are alike: images that lie flat, or all binary."""
+    """The grid of all columns together, if they are alike: images that lie flat, all binary, or
+    counts of things of one sort."""
     values = _observed(x)
     grid = natural(values) if len(values) else REAL
     if grid.kind == "binary":
         return grid
+    if grid.kind == "real" and x.shape[1] >= SHARED_COLUMNS and _counted(x, values):
+        return COUNT
     if grid.kind != "pixel" or x.shape[1] < SHARED_COLUMNS:
         return None
     spans = np.nanmax(x, axis=0).astype(np.float64) - np.nanmin(x, axis=0)
     wide, vary = (spans >= grid.span / 2).sum(), (spans > 0).sum()
     return grid if wide > vary / 2 else None
+
+
+def _counted(x: np.ndarray, values: np.ndarray) -> bool:
+    """Whether these columns, of more levels than a grid has, are counts: whole numbers from 0 on,
+    and 0 in most columns, which measurements of unlike things do not share."""
+    if float(values.max()) > LARGEST_LEVEL and not len(uncountable(values)):
+        return bool((np.nanmin(x, axis=0) == 0).mean() > 0.5)
+    return False
 
 
 def _observed(x: np.ndarray) -> np.ndarray:

@@ -153,6 +153,8 @@ def _spec(source: Source, decision: Decision, train: np.ndarray, gated: Sequence
         if any(grid.pieces for grid in grids)
         else (),
         shown_by=_shown_by(source.shape[0], gated),
+        # a row of one count would be its own total
+        totals={grid.kind for grid in grids} == {"count"} and source.shape[0] > 1,
     )
 
 

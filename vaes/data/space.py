@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from vaes.batch import Spec, generator
+from vaes.data.grids import LARGEST_COUNT
 from vaes.data.pieces import locate, value
 from vaes.data.source import Source
 from vaes.errors import DataError
@@ -101,7 +102,7 @@ def _as_bytes(spec: Spec, binarize: str | None, train: bool) -> int:
     """The factor from model space to the bytes that are stored; 0 where floats are stored."""
     if binarize:
         return {"threshold": 1, "dynamic": 255 * train}.get(binarize, 0)
-    if not spec.uniform or not spec.discrete or spec.levels[0] > 256:
+    if not spec.uniform or not spec.discrete or not 0 < spec.levels[0] <= 256:
         return 0
     return 1 if spec.kinds[0] == "category" else spec.levels[0] - 1
 
@@ -138,18 +139,22 @@ def _model(
                 place = (values * 0.5 - low * 0.5) / (span * 0.5)
             wrong = np.abs(place) > np.finfo(np.float32).max
             what = "it is too far from the training rows for float32"
+        elif kind == "count":
+            place = np.rint(values)
+            wrong = (np.abs(values - place) > NEAR) | (place < 0) | (place > LARGEST_COUNT)
+            what = f"the run expects counts, whole numbers from 0 to {LARGEST_COUNT:,}"
         else:
             code = values if kind == "category" else (values - low) / span * (levels - 1)
             level = np.rint(code)
             wrong = (np.abs(code - level) > NEAR) | (level < 0) | (level > levels - 1)
             place = level if kind == "category" else level / (levels - 1)
             what = f"the run expects one of {levels} levels"
-            if unseen:
-                place = np.where(wrong, np.nan, place)
-        if wrong.any() and (kind == "real" or not unseen):
+        if unseen and kind != "real":
+            place = np.where(wrong, np.nan, place)
+        elif wrong.any():
             row, entry = (int(i[0]) for i in np.nonzero(wrong))
             entry = entry if isinstance(columns, slice) else int(columns[entry])
-            if kind != "real":
+            if kind not in ("real", "count"):
                 ends = (0, levels - 1) if kind == "category" else _ends(spec, entry)
                 what += f" from {ends[0]:g} to {ends[1]:g}"
             where = source.where(int(numbers[row]), entry)
@@ -204,6 +209,9 @@ def from_space(spec: Spec, x: np.ndarray, snap: bool) -> np.ndarray:
             # In halves for the same reason as on the way in.
             with np.errstate(over="ignore"):
                 out[:, columns] = (low * 0.5 + span * 0.5 * values) * 2
+        elif kind == "count":
+            count = values.clip(min=0)
+            out[:, columns] = np.rint(count) if snap else count
         elif kind == "category":
             out[:, columns] = np.clip(np.rint(values), 0, levels - 1)
         else:

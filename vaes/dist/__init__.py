@@ -13,6 +13,7 @@ from torch import nn
 from vaes.batch import Spec
 from vaes.dist.cells import Pieces
 from vaes.dist.columns import Columns
+from vaes.dist.counts import Counts
 from vaes.dist.discrete import Bernoulli, Categorical
 from vaes.dist.gaussian import Cholesky, Diagonal, Isotropic, Normal
 from vaes.dist.pixels import Logistic
@@ -31,6 +32,14 @@ def _categorical(spec: Spec, scale: Any) -> nn.Module:
 
 def _logistic(spec: Spec, scale: Any) -> nn.Module:
     return Logistic(spec.shape, spec.levels[0], scale or "network")
+
+
+def _negative_binomial(spec: Spec, scale: Any) -> nn.Module:
+    return Counts(spec.size, "negative_binomial", scale, spec.totals)
+
+
+def _poisson(spec: Spec, scale: Any) -> nn.Module:
+    return Counts(spec.size, "poisson", None, spec.totals)
 
 
 def _pieces(spec: Spec, scale: Any) -> nn.Module:
@@ -52,10 +61,11 @@ LIKELIHOODS: dict[str, dict[str, Made]] = {
     "binary": {"bernoulli": _bernoulli, "categorical": _categorical},
     "pixel": {"logistic": _logistic, "categorical": _categorical},
     "category": {"categorical": _categorical},
+    "count": {"negative_binomial": _negative_binomial, "poisson": _poisson},
     "numeric": {"pieces": _pieces},
     "real": {"normal": _normal},
 }  # of each kind of entry, the default first: a new family is one line here
-SCALED = ("normal", "logistic")  # the families that `scale` goes to
+SCALED = ("normal", "logistic", "negative_binomial")  # the families that `scale` goes to
 
 
 def posterior_head(name: str, latent: int) -> nn.Module:

@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Size, Tensor
 from torch.distributions import Distribution
+
+if TYPE_CHECKING:
+    from vaes.batch import Batch
 
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
@@ -72,6 +75,11 @@ class Likelihood(Distribution, ABC):
     @abstractmethod
     def draw(self, generator: torch.Generator | None = None) -> Tensor:
         """One x per batch element, (*k, n, *shape)."""
+
+    def given(self, batch: Batch) -> Likelihood:
+        """The same for the rows of `batch`: a family that needs more of a row than z, as counts
+        need its total, takes it from there; never from batch.x."""
+        return self
 
     def complete(self, x: Tensor, mask: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """`x` where `mask`, elsewhere a draw of p(missing | observed, z), (*k, n, *shape).

@@ -1,8 +1,8 @@
 """Rows as scikit-learn's users have them: checked as it checks them, and given back as they came.
 
 Arrays, lists and frames of numbers pass scikit-learn's own validation, so that its messages and its
-rules on feature names hold. What it does not know (files, folders, torch's data, frames with words
-or dates) goes to the reader of `vaes.data`.
+rules on feature names hold. What it does not know (files, folders, torch's data, AnnData, frames
+with words or dates) goes to the reader of `vaes.data`.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from sklearn.utils.validation import check_array, validate_data
 from vaes import data as sources
 from vaes.batch import Spec, generator
 from vaes.data.alike import alike
+from vaes.data.annotated import is_annotated
 from vaes.data.grids import natural
 from vaes.data.infer import shared
-from vaes.data.source import Source
+from vaes.data.source import Source, cast
 from vaes.data.space import to_space
 from vaes.data.tables import to_table
 
@@ -46,7 +47,9 @@ def read(estimator: BaseEstimator, X: Any, *, reset: bool) -> Rows:
         for name in ("n_features_in_", "feature_names_in_"):
             vars(estimator).pop(name, None)
     torch_data = (torch.utils.data.Dataset, torch.utils.data.DataLoader)
-    if isinstance(X, (str, os.PathLike, Source, *torch_data)) or hasattr(X, "collect"):
+    if isinstance(X, (str, os.PathLike, Source, *torch_data)):
+        return Rows(X, np.float64)
+    if hasattr(X, "collect") or is_annotated(X):
         return Rows(X, np.float64)
     if isinstance(X, torch.Tensor):
         X = (X.float() if X.dtype == torch.bfloat16 else X).detach().cpu().numpy()
@@ -140,8 +143,11 @@ def without_gaps(frame: Any, schema: dict[str, Any], spec: Spec, values: np.ndar
 
 
 def worded(schema: dict[str, Any], spec: Spec, values: np.ndarray) -> np.ndarray:
-    """Decoded rows, as Python objects where some columns hold words or dates."""
+    """Decoded rows, as Python objects where some columns hold words or dates; a table of counts as
+    integers."""
     layout = schema["layout"]
+    if spec.totals and layout["kind"] == "table":
+        return cast(values, layout["dtypes"][0])
     dates = any(dtype.startswith(("date", "timestamp")) for dtype in layout.get("dtypes", ()))
     if not dates and not any(layout.get("categories") or ()):
         return values

@@ -18,7 +18,8 @@ from vaes.estimators.base import Estimator, seed_of
 class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, Estimator):
     """A variational autoencoder as transformer and density.
 
-    Parameters: recipe, by name (None: `vae`, for tables of unlike columns `tabular`) · latent,
+    Parameters: recipe, by name (None: `vae`, for tables of unlike columns `tabular`, for rows of
+    counts `counts`) · latent,
     dimensions of z (None: by the size of a row) · hidden, widths of the layers · epochs or steps,
     the length of training · time, seconds after which it ends · batch, lr, patience, device,
     threads, as `vaes.plan.Settings` has them (None: as the recipe has them) · options, a mapping of
@@ -30,9 +31,9 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, Estim
     RandomState.
 
     `fit` takes arrays, lists and frames of numbers as scikit-learn does, and whatever else
-    `vaes.data.load` reads: images (n, H, W), tensors, frames with words, files, folders. Fitted:
-    `model_`, `recipe_`, `spec_`, `schema_`, `notes_`, `history_` (a dict per log line), `n_iter_`
-    (steps taken), `n_features_in_`, `feature_names_in_` (where the rows had names).
+    `vaes.data.load` reads: images (n, H, W), tensors, frames with words, AnnData, files, folders.
+    Fitted: `model_`, `recipe_`, `spec_`, `schema_`, `notes_`, `history_` (a dict per log line),
+    `n_iter_` (steps taken), `n_features_in_`, `feature_names_in_` (where the rows had names).
     """
 
     def fit(self, X: Any, y: Any = None) -> VAE:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from vaes.batch import DISCRETE, Batch, Data, Spec
 from vaes.dist.cells import CODED, Cells
+from vaes.dist.counts import LOG_R, NegativeBinomialLikelihood
 from vaes.errors import DataError, UsageError
 from vaes.evaluate.likelihood import evidence
 from vaes.model import Step
@@ -45,7 +46,8 @@ def independent(train: Data, test: Data) -> Baseline:
 
     Discrete entries and pieces of numeric columns: a histogram with a pseudo-count of 1 / levels
     per level (one extra observation, spread evenly). Reals: a Gaussian with the moments of the
-    column (variance / N).
+    column (variance / N). Counts: a negative binomial with the column's mean, or its share of the
+    row's total where that is given, and the likeliest of 41 dispersions.
     """
     _nonempty(train, test)
     kinds, levels, offset = _entries(train.spec, train.x.device)
@@ -53,6 +55,8 @@ def independent(train: Data, test: Data) -> Baseline:
     cells = Cells(train.spec.columns(numeric)).to(train.x.device).double() if numeric else None
     table = _histograms(train, levels, offset)
     mean, variance = _column_moments(train)
+    counted = [i for i, (kind, _) in enumerate(train.spec.column_kinds()) if kind == "count"]
+    of_counts = _Counted(train, counted) if counted else None
     jacobian = train.spec.log_jacobian.flatten().to(train.x.device)
     scores = []
     for batch in test.batches(CHUNK):
@@ -63,8 +67,48 @@ def independent(train: Data, test: Data) -> Baseline:
         if cells is not None:
             part = x[:, numeric]
             terms[:, numeric] += cells.log_within(part, cells.codes(part))
+        if of_counts is not None:
+            terms[:, counted] = of_counts.terms(batch)
         scores.append(torch.where(seen, terms, 0.0).sum(1))
     return _baseline("independent", torch.cat(scores))
+
+
+class _Counted:
+    """Negative binomials of the columns numbered by `columns`, each fitted to them by itself."""
+
+    def __init__(self, train: Data, columns: list[int]) -> None:
+        self.columns, device = columns, train.x.device
+        size = (len(columns),)
+        sums, exposure = (torch.zeros(size, dtype=torch.float64, device=device) for _ in "ab")
+        for batch in train.batches(CHUNK):
+            x, seen = self._part(batch)
+            sums += (seen * x).sum(0)
+            exposure += (seen * self._total(batch)).sum(0)
+        # half a count more, so that a column that is empty here is not impossible elsewhere
+        mean = (sums + 0.5) / exposure.clamp(min=1.0)
+        self.log_mean = (mean / mean.sum() if train.spec.totals else mean).log()
+        grid = torch.linspace(*LOG_R, 41, dtype=torch.float64, device=device)
+        self.log_r = grid[:1].expand(size)
+        fits = torch.zeros(len(grid), *size, dtype=torch.float64, device=device)
+        for batch in train.batches(CHUNK):
+            for i, log_r in enumerate(grid):
+                self.log_r = log_r.expand(size)
+                fits[i] += torch.where(self._part(batch)[1], self.terms(batch), 0.0).sum(0)
+        self.log_r = grid[fits.argmax(0)]
+
+    def terms(self, batch: Batch) -> Tensor:
+        """log p of every entry of the columns, (n, columns)."""
+        log_mean = self.log_mean.expand(len(batch), -1)
+        p = NegativeBinomialLikelihood(log_mean, self.log_r, shares=batch.total is not None)
+        return p.given(batch.to(batch.x.device, torch.float64)).terms(self._part(batch)[0])
+
+    def _part(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        x, seen = _flat(batch)
+        return x[:, self.columns], seen[:, self.columns]
+
+    def _total(self, batch: Batch) -> Tensor:
+        total = torch.ones(len(batch)) if batch.total is None else batch.total
+        return total.to(batch.x.device).double().unsqueeze(1)
 
 
 def ppca(train: Data, test: Data, latent: int) -> Baseline | None:
@@ -75,15 +119,15 @@ def ppca(train: Data, test: Data, latent: int) -> Baseline | None:
     the covariance of the training rows grows by I / 12, and E_u log p(k + u) <= log P(k) is scored,
     where the quadratic form grows by tr(C^-1) / 12; all in closed form, nothing is drawn. The noise
     variance is at least e^-12 for reals and 1/12 for levels, so constant entries break nothing.
-    None where it does not apply: gaps, categories, columns of several kinds, rows beyond 4,096
-    entries.
+    None where it does not apply: gaps, categories, counts, columns of several kinds, rows beyond
+    4,096 entries.
     """
     if latent < 1:
         raise UsageError(f"latent={latent}: at least one latent dimension is needed")
     _nonempty(train, test)
     spec = train.spec
     gaps = train.mask is not None or test.mask is not None
-    other = not spec.uniform or spec.kinds[0] in ("category", "numeric")
+    other = not spec.uniform or spec.kinds[0] in ("category", "numeric", "count")
     if gaps or other or spec.size > LARGEST:
         return None
     levels = spec.levels[0]

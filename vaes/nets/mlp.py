@@ -18,14 +18,18 @@ def activation(name: str) -> nn.Module:
     return ACTIVATIONS[name]()
 
 
-def mlp(inputs: int, hidden: Sequence[int], act: str = "silu") -> nn.Sequential:
-    """Flatten, then linear layers of the widths `hidden`, each followed by an activation.
+def mlp(
+    inputs: int, hidden: Sequence[int], act: str = "silu", dropout: float = 0.0
+) -> nn.Sequential:
+    """Flatten, then linear layers of the widths `hidden`, each followed by an activation and, while
+    training, by dropout of that share of its units.
 
     (n, ...) -> (n, hidden[-1]); with no hidden layer the flattened input itself.
     """
     layers: list[nn.Module] = [nn.Flatten()]
     for width in hidden:
         layers += [nn.Linear(inputs, width), activation(act)]
+        layers += [nn.Dropout(dropout)] if dropout else []
         inputs = width
     return nn.Sequential(*layers)
 

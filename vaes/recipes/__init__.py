@@ -31,9 +31,12 @@ def recipe(name: str) -> ModuleType:
 
 
 def default(spec: Spec) -> str:
-    """The recipe for rows of `spec` where none is named: `tabular` where columns are unlike."""
+    """The recipe for rows of `spec` where none is named: `counts` where all entries are counts,
+    `tabular` where columns are unlike."""
+    if spec.totals:
+        return "counts"
     table = len(spec.shape) == 1 and {"category", "numeric"} & set(spec.kinds)
-    return "tabular" if table and "real" not in spec.kinds else "vae"
+    return "tabular" if table and not {"real", "count"} & set(spec.kinds) else "vae"
 
 
 def summary(name: str) -> str:

@@ -89,7 +89,8 @@ def _by_leaving_out(model: Model, batch: Batch, k: int, seed: int) -> Tensor:
             z = torch.cat([z, base.z])
             log_q = torch.logaddexp(q.log_prob(z), base.q.log_prob(z)) - math.log(2)
         # evaluated anew, not less one term: columns may depend on one another given z
-        log_p = model.likelihood(z, left).log_prob(x, mask).double()
+        # given what the whole row is given: the total of its counts
+        log_p = model.likelihood(z, batch).log_prob(x, mask).double()
         rest = log_p + model.prior(left).log_prob(z) - log_q
         result.flatten(1)[:, j] = _log_sum(rest) - math.log(len(z)) - whole
     return result

@@ -44,7 +44,8 @@ def as_data(model: Model, rows: Rows) -> Data:
     """The same rows as `Data`."""
     if isinstance(rows, Data):
         return rows
-    fields = {name: getattr(rows, name) for name in rows.__annotations__}
+    # totals are counted again as batches leave
+    fields = {name: getattr(rows, name) for name in rows.__annotations__ if name != "total"}
     return Data(model.spec, **fields)
 
 
@@ -53,11 +54,12 @@ def at_once(model: Model, draws: int, most: int = CHUNK) -> int:
     return max(1, min(most, ENTRIES // (draws * widest(model))))
 
 
-def blank(model: Model, n: int) -> Batch:
-    """n rows of nothing, for p(z) and p(x|z), which never read x."""
+def blank(model: Model, n: int, draw: torch.Generator | None = None) -> Batch:
+    """n rows of nothing, for p(z) and p(x|z), which never read x; their totals, where rows have
+    any, are drawn, or all the training rows' median where there is nothing to draw with."""
     named = chain(model.named_parameters(), model.named_buffers())
     like = next(t for name, t in named if name != "log_jacobian" and t.is_floating_point())
-    return Batch(x=like.new_zeros(n, *model.spec.shape))
+    return Batch(x=like.new_zeros(n, *model.spec.shape), total=model.totals(n, draw))
 
 
 def drawing(model: Model, use: str, seed: int) -> torch.Generator:

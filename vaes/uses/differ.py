@@ -1,12 +1,14 @@
 """Which entries differ between two groups of rows, by what the model makes of each row.
 
 Decoded means of posterior draws are compared, not the rows, so noise that the likelihood explains
-does not blur a difference. Source: Lopez et al. 2018 (scVI, doi:10.1038/s41592-018-0229-2).
+does not blur a difference. Rows of counts are compared at one total, the training rows' median: how
+much of a row was counted is no difference between rows. Source: Lopez et al. 2018 (scVI,
+doi:10.1038/s41592-018-0229-2).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -81,6 +83,8 @@ def _columns(spec: Spec, device: torch.device) -> tuple[Tensor, Tensor]:
 
 def _features(model: Model, z: Tensor, batch: Batch) -> Tensor:
     """Decoded means (*k, n, features): of a category the probability of each level."""
+    if batch.total is not None:
+        batch = replace(batch, total=model.totals(len(batch)), mask=None)
     p, spec = model.likelihood(z, batch), model.spec
     mean = p.mean.flatten(z.dim() - 1).double()
     start, counts = _columns(spec, z.device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -20,7 +21,8 @@ def interpolate(
 ) -> Tensor:
     """Means of p(x|z) along a path of codes from each row of `a` to its partner in `b`.
 
-    (pairs, steps, *shape); the ends are exactly the reconstructions. path: "linear", or "slerp",
+    (pairs, steps, *shape); the ends are exactly the reconstructions. Totals of counts go along in
+    equal steps. path: "linear", or "slerp",
     which keeps the norm that codes of a Gaussian prior have in high dimensions (White 2016,
     arXiv:1609.04468).
     """
@@ -41,6 +43,9 @@ def interpolate(
             z = [model.posterior(batch).mean for batch in (first, second)]
             t = torch.linspace(0, 1, steps, dtype=z[0].dtype, device=z[0].device)[1:-1]
             way = between(z[0], z[1], t.view(-1, 1, 1), path)
+            if first.total is not None and second.total is not None:
+                total = first.total + t.view(-1, 1) * (second.total - first.total)
+                first = replace(first, total=total)
             parts.append(values(model, way, first).transpose(0, 1))
     return torch.cat([ends[0], torch.cat(parts), ends[1]], 1)
 

@@ -42,14 +42,15 @@ def sample(
 ) -> tuple[Tensor, Tensor]:
     """n new rows: z ~ p(z), x ~ p(x|z), or the mean of p(x|z) where `mean`; (x, z).
 
-    x (n, *shape), z (n, d). Means of p(x|z) look smoother than rows of the data do.
+    x (n, *shape), z (n, d). Means of p(x|z) look smoother than rows of the data do. Rows of counts
+    are given totals drawn as those of the training rows are spread (`Model.totals`).
     """
     if n < 1:
         raise UsageError(f"n={n}: at least one row is drawn")
     rows, codes, draw = [], [], drawing(model, "sample", seed)
     with evaluating(model):
         for start in range(0, n, chunk):
-            batch = blank(model, min(chunk, n - start))
+            batch = blank(model, min(chunk, n - start), draw)
             p = model.prior(batch)
             z = p.draw(normal(draw, batch.x, len(batch), p.noise_size))
             rows.append(values(model, z, batch, None if mean else draw))
