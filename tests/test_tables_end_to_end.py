@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -162,3 +163,69 @@ def test_rows_under_a_condition(folder):
         told = vaes_("sample", folder / "run", "--where", bad)
         assert (told.code, len(told.err.splitlines())) == (2, 1) or "never saw" in told.err
         assert said in told.err
+
+
+def test_an_edited_schema_is_trained_with(folder, monkeypatch):
+    """A column of numbers is a category in the run; what the run used goes round; one line each."""
+    monkeypatch.chdir(folder)
+    told = vaes_("data", "homes.csv", "--schema", "mine.toml")
+    assert (told.code, "--schema mine.toml" in told.out) == (0, True)
+    text = Path("mine.toml").read_text()
+    assert vaes_("data", "homes.csv").out == text
+    # the run cut numbers by its training rows alone, which the remarks tell
+    of_run = tomllib.loads(Path("run/schema.toml").read_text())
+    assert of_run == tomllib.loads(text)
+    again = vaes_("data", "homes.csv", "--schema", "mine.toml")
+    assert (again.code, len(again.err.splitlines()[1:])) == (2, 1)
+    assert "mine.toml exists and is never written over" in again.err
+    assert Path("mine.toml").read_text() == text
+    old = '[columns.rooms]\nkind = "numeric"'
+    assert text.count(old) == 1
+    Path("edited.toml").write_text(text.replace(old, '[columns.rooms]\nkind = "category"'))
+    said = ("train", "homes.csv", "--steps", 20, "--schema", "edited.toml", "--out")
+    assert vaes_(*said, "edited").code == 0
+    info = json.loads(Path("edited/run.json").read_text())
+    spec = info["spec"]
+    assert dict(zip(spec["names"], spec["kinds"], strict=True))["rooms"] == "category"
+    assert info["schema"]["layout"]["drop"] == ["id"]
+    Path("edited.toml").unlink()  # the run remembers what it said, and its own test part
+    assert vaes_("score", "edited", "--k", 10).code == 0
+    assert tomllib.loads(Path("edited/schema.toml").read_text())["columns"]["rooms"] == {
+        "kind": "category"
+    }
+    assert vaes_(*said[:-2], "edited/schema.toml", "--out", "twice").code == 0
+    assert Path("twice/schema.toml").read_bytes() == Path("edited/schema.toml").read_bytes()
+    assert json.loads(Path("twice/run.json").read_text())["spec"] == spec
+
+
+@pytest.mark.parametrize(
+    ("option", "parts"),
+    [
+        (["--kind", "rooms=real"], ["--kind", "--schema s.toml", "one of the two"]),
+        (["--kind", "real"], ["--kind", "--schema s.toml"]),
+        (["--drop", "rooms"], ["--drop", "--schema s.toml"]),
+        (["--label", "town"], ["--label", "--schema s.toml"]),
+    ],
+)
+def test_options_that_a_schema_overrules_are_refused(folder, monkeypatch, option, parts):
+    monkeypatch.chdir(folder)
+    told = vaes_("train", "homes.csv", "--schema", "s.toml", *option)
+    assert (told.code, len(told.err.splitlines())) == (2, 1)
+    assert all(part in told.err for part in parts)
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("[columns.roms]\nkind='numeric'", ["'roms'", "did you mean 'rooms'"]),
+        ("[columns.rooms]\nkind='numbers'", ["'rooms'", "'numbers'", "not known"]),
+        ("[columns.town]\nkind='numeric'", ["'town'", "holds words"]),
+        ("[columns.rooms\nkind='numeric'", ["s.toml", "line 1"]),
+    ],
+)
+def test_a_wrong_schema_is_one_line(folder, monkeypatch, text, parts):
+    monkeypatch.chdir(folder)
+    Path("s.toml").write_text(text)
+    told = vaes_("train", "homes.csv", "--schema", "s.toml")
+    assert (told.code, len(told.err.splitlines())) == (1, 1)
+    assert all(part in told.err for part in parts)
