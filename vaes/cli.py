@@ -275,6 +275,26 @@ def detect(
 
 
 @app.command()
+def differ(
+    run: RunArg,
+    by: Annotated[
+        str, typer.Option(metavar="COLUMN[=VALUE]", help="Two values, or one against the rest.")
+    ],
+    data: DataArg = None,
+    top: Annotated[int, typer.Option(help="Columns to print.")] = 10,
+    out: Out = None,
+    seed: Seed = 0,
+) -> None:
+    """Say in which columns two groups of rows differ. Without DATA, all rows of the run."""
+    from vaes import verbs
+
+    folder, lines = verbs.differ(run, data, by, top, out, seed)
+    for line in lines:
+        typer.echo(line)
+    typer.echo(folder)
+
+
+@app.command()
 def cluster(
     run: RunArg,
     data: DataArg = None,
