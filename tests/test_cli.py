@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.datasets import load_digits
 
 from tests.commands import TINY, images, made, vaes_
 from vaes import disk, recipes
 
 VERBS = ["train", "sample", "vary", "reconstruct", "encode", "interpolate", "traverse", "score"]
-VERBS += ["recipes", "data", "doctor"]
+VERBS += ["differ", "recipes", "data", "doctor"]
 
 
 @pytest.fixture(scope="module")
@@ -188,3 +189,21 @@ def test_broken_images_are_left_out_where_asked(tmp_path):
     told = vaes_("train", folder, *TINY, "--skip-bad", "--out", tmp_path / "run")
     assert told.code == 0
     assert "1 images could not be read, left out: bad.png" in told.err
+
+
+def test_classes_of_images_are_compared_by_pixel(run, tmp_path):
+    """Every pixel has a line with the means of both groups, and the map is a picture."""
+    told = vaes_("differ", run, "--by", "label=3", "--out", tmp_path / "d")
+    assert told.code == 0, told.err
+    found = disk.read_json(tmp_path / "d" / "result.json", "it")
+    assert found["n"] == [183, 1614]
+    assert len(found["columns"]) == 64
+    digits = load_digits()
+    row = next(row for row in found["columns"] if row["column"] == "0 4 2")
+    for name, which in (("label=3", digits.target == 3), ("any other label", digits.target != 3)):
+        assert row[f"mean of {name}"] == pytest.approx(digits.images[which, 4, 2].mean())
+    with Image.open(tmp_path / "d" / "picture.png") as image:
+        image.verify()
+    told = vaes_("differ", run, "--by", "label")
+    assert (told.code, len(told.err.splitlines())) == (2, 1)
+    assert "has 10 values" in told.err

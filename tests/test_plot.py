@@ -267,3 +267,30 @@ def watch(monkeypatch) -> list:
 
     monkeypatch.setattr(plot, "_figure", figure)
     return shown
+
+
+def test_bars_of_differences_reach_as_far_as_they_say(tmp_path):
+    """Blue where the column surely differs, pale where not; the longest bar is to the right."""
+    sizes, sure = np.array([2.0, -1.0, 0.5]), np.array([1.0, 0.99, 0.3])
+    plot.differences(
+        ["x" * 60, "b", "c"],
+        sizes,
+        sizes - 0.1,
+        sizes + 0.1,
+        sure,
+        tmp_path / "a.png",
+        groups=("g=one", "g=two" * 20),
+    )
+    drawn = read(tmp_path / "a.png")
+    bars = (drawn == (63, 144, 218)).all(-1)[: int(0.8 * len(drawn))]  # above the legend
+    pale = (drawn == (208, 208, 208)).all(-1)[: int(0.8 * len(drawn))]
+    wide = np.sort(bars.sum(1))[::-1]
+    lengths = [wide[5], *(pale.sum(1).max(keepdims=True))]
+    assert lengths[0] / lengths[1] == pytest.approx(4, rel=0.1)
+    first, second = (np.flatnonzero(bars.any(1))[i] for i in (5, -5))
+    zero = np.flatnonzero(bars[first])[0]
+    assert abs(np.flatnonzero(bars[second])[-1] - zero) <= 5  # the axis lies between
+    plot.difference_map(np.array([[1.0, -1.0]]), tmp_path / "m.png", groups=("a", "b"))
+    colours = read(tmp_path / "m.png").reshape(-1, 3)
+    blue, red = (5, 48, 97), (103, 0, 31)
+    assert all((colours == colour).all(1).sum() > 1000 for colour in (blue, red))

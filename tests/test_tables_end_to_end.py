@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -182,3 +183,150 @@ def test_codes_tell_what_the_columns_share():
     assert (hidden[near] == hidden[:, None]).mean() > 0.9
     rate = next(line["rate"] for line in reversed(found.history_) if "rate" in line)
     assert rate > 1.0
+
+
+def test_an_edited_schema_is_trained_with(folder, monkeypatch):
+    """A column of numbers is a category in the run; what the run used goes round; one line each."""
+    monkeypatch.chdir(folder)
+    told = vaes_("data", "homes.csv", "--schema", "mine.toml")
+    assert (told.code, "--schema mine.toml" in told.out) == (0, True)
+    text = Path("mine.toml").read_text()
+    assert vaes_("data", "homes.csv").out == text
+    # the run cut numbers by its training rows alone, which the remarks tell
+    of_run = tomllib.loads(Path("run/schema.toml").read_text())
+    assert of_run == tomllib.loads(text)
+    again = vaes_("data", "homes.csv", "--schema", "mine.toml")
+    assert (again.code, len(again.err.splitlines()[1:])) == (2, 1)
+    assert "mine.toml exists and is never written over" in again.err
+    assert Path("mine.toml").read_text() == text
+    old = '[columns.rooms]\nkind = "numeric"'
+    assert text.count(old) == 1
+    Path("edited.toml").write_text(text.replace(old, '[columns.rooms]\nkind = "category"'))
+    said = ("train", "homes.csv", "--steps", 20, "--schema", "edited.toml", "--out")
+    assert vaes_(*said, "edited").code == 0
+    info = json.loads(Path("edited/run.json").read_text())
+    spec = info["spec"]
+    assert dict(zip(spec["names"], spec["kinds"], strict=True))["rooms"] == "category"
+    assert info["schema"]["layout"]["drop"] == ["id"]
+    Path("edited.toml").unlink()  # the run remembers what it said, and its own test part
+    assert vaes_("score", "edited", "--k", 10).code == 0
+    assert tomllib.loads(Path("edited/schema.toml").read_text())["columns"]["rooms"] == {
+        "kind": "category"
+    }
+    assert vaes_(*said[:-2], "edited/schema.toml", "--out", "twice").code == 0
+    assert Path("twice/schema.toml").read_bytes() == Path("edited/schema.toml").read_bytes()
+    assert json.loads(Path("twice/run.json").read_text())["spec"] == spec
+
+
+@pytest.mark.parametrize(
+    ("option", "parts"),
+    [
+        (["--kind", "rooms=real"], ["--kind", "--schema s.toml", "one of the two"]),
+        (["--kind", "real"], ["--kind", "--schema s.toml"]),
+        (["--drop", "rooms"], ["--drop", "--schema s.toml"]),
+        (["--label", "town"], ["--label", "--schema s.toml"]),
+    ],
+)
+def test_options_that_a_schema_overrules_are_refused(folder, monkeypatch, option, parts):
+    monkeypatch.chdir(folder)
+    told = vaes_("train", "homes.csv", "--schema", "s.toml", *option)
+    assert (told.code, len(told.err.splitlines())) == (2, 1)
+    assert all(part in told.err for part in parts)
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("[columns.roms]\nkind='numeric'", ["'roms'", "did you mean 'rooms'"]),
+        ("[columns.rooms]\nkind='numbers'", ["'rooms'", "'numbers'", "not known"]),
+        ("[columns.town]\nkind='numeric'", ["'town'", "holds words"]),
+        ("[columns.rooms\nkind='numeric'", ["s.toml", "line 1"]),
+    ],
+)
+def test_a_wrong_schema_is_one_line(folder, monkeypatch, text, parts):
+    monkeypatch.chdir(folder)
+    Path("s.toml").write_text(text)
+    told = vaes_("train", "homes.csv", "--schema", "s.toml")
+    assert (told.code, len(told.err.splitlines())) == (1, 1)
+    assert all(part in told.err for part in parts)
+
+
+@pytest.fixture(scope="module")
+def trial(tmp_path_factory) -> Path:
+    """Two groups that differ in `dose`, in `where` and in where `age` is missing, and in nothing
+    else; trained on without knowing of the groups as well as with them."""
+    path, draw = tmp_path_factory.mktemp("trial"), np.random.default_rng(0)
+    treated = draw.random(500) < 0.4
+    lines = ["group,same,dose,where,sort,age,arm"]
+    for yes in treated:
+        where = "Bern" if draw.random() < (0.8 if yes else 0.3) else "Zug"
+        age = "" if draw.random() < (0.5 if yes else 0.1) else f"{draw.normal(50, 9):.0f}"
+        cells = (draw.normal(5, 2), draw.normal(1.5 * yes), where, draw.choice([*"abc"]), age)
+        group, arm = "treated" if yes else "control", draw.choice([*"xyz"])
+        lines.append(",".join(map(str, (group, *cells, arm))))
+    (path / "trial.csv").write_text("\n".join(lines) + "\n")
+    for name, left_out in (("all", []), ("blind", ["--drop", "group"])):
+        args = ("--steps", 150, *left_out, "--out", path / name)
+        assert vaes_("train", path / "trial.csv", *args).code == 0
+    return path
+
+
+@pytest.mark.parametrize("run", ["all", "blind"])
+def test_columns_that_differ_come_first(trial, run):
+    """With the column that tells the groups among the run's, and with one that it never saw."""
+    told = vaes_(
+        "differ", trial / run, trial / "trial.csv", "--by", "group", "--out", trial / "d" / run
+    )
+    assert told.code == 0, told.err
+    folder = trial / "d" / run
+    found = rows(folder / "differences.csv")
+    probability = {row["column"]: float(row["probability"]) for row in found}
+    assert {row["column"] for row in found[:3]} == {"dose", "where", "age has a value"}
+    assert min(float(row["probability"]) for row in found[:3]) > 0.95
+    assert {row["column"] for row in found[3:]} == {"same", "sort", "age", "arm"}
+    assert max(float(row["probability"]) for row in found[3:]) < 0.95
+    assert probability["same"] < 0.5
+    said = json.loads((folder / "result.json").read_text())
+    assert said["groups"] == ["group=treated", "group=control"]
+    assert said["files"] == ["differences.csv", "picture.png"]
+    assert sum(said["n"]) == 500
+    dose = next(row for row in said["columns"] if row["column"] == "dose")
+    assert dose["size"] > 0.5
+    real = rows(trial / "trial.csv")
+    own = [float(row["dose"]) for row in real if row["group"] == "treated"]
+    assert dose["mean of group=treated"] == pytest.approx(np.mean(own))
+    where = next(row for row in found if row["column"] == "where")
+    assert (where["value"], float(where["size"]) > 0) in [("Bern", True), ("Zug", False)]
+    assert told.out.splitlines()[1].split()[0] == found[0]["column"].split()[0]
+    assert told.out.splitlines()[-1] == str(folder)
+
+
+def test_one_value_against_the_rest(trial):
+    """Without DATA the rows of the run; what cannot be compared is one line."""
+    told = vaes_("differ", trial / "all", "--by", "arm=x", "--top", 2, "--out", trial / "arm")
+    assert (told.code, len(told.out.splitlines())) == (0, 4)
+    found = json.loads((trial / "arm" / "result.json").read_text())
+    assert found["groups"] == ["arm=x", "any other arm"]
+    assert "arm" not in {row["column"] for row in found["columns"]}
+    assert max(row["probability"] for row in found["columns"]) < 0.95
+    for by, parts in (
+        ("arm", ["has 3 values (x, y, z)", "--by arm=x compares"]),
+        ("arm=w", ["'arm' is never 'w'", "known: x, y, z"]),
+        ("amr=x", ["no column 'amr'", "did you mean 'arm'"]),
+        ("dose", ["has 500 values", "two are compared"]),
+    ):
+        told = vaes_("differ", trial / "all", "--by", by)
+        assert (told.code in (1, 2), len(told.err.splitlines())) == (True, 1)
+        assert all(part in told.err for part in parts), told.err
+
+
+def test_parquet_comes_back_as_parquet(trial):
+    import pandas as pd
+
+    frame = pd.read_csv(trial / "trial.csv")
+    frame.to_parquet(trial / "trial.parquet")
+    assert vaes_("train", trial / "trial.parquet", "--steps", 20, "--out", trial / "p").code == 0
+    assert vaes_("sample", trial / "p", "-n", 5, "--out", trial / "q").code == 0
+    assert len(pd.read_parquet(trial / "q" / "rows.parquet")) == 5
+    assert vaes_("differ", trial / "p", "--by", "group", "--out", trial / "r").code == 0
+    assert "dose" in set(pd.read_parquet(trial / "r" / "differences.parquet")["column"])

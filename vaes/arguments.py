@@ -58,6 +58,15 @@ def kinds(given: list[str] | None) -> str | dict[str, str] | None:
     return {key: value for key, _, value in pairs}
 
 
+def refuse_beside_schema(schema: str | None, **others: Any) -> None:
+    """One line where an option says what the schema file says too."""
+    for name in given(**others) if schema is not None else ():
+        raise UsageError(
+            f"--{name} was given with --schema {schema}, which says what every column is; change "
+            "the file, or give one of the two"
+        )
+
+
 def split(text: str) -> list[float]:
     """80/10/10 as shares of 1."""
     try:

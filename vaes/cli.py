@@ -63,6 +63,9 @@ def train(
     ] = None,
     binarize: Annotated[str | None, typer.Option(help="static, dynamic or threshold.")] = None,
     missing: Annotated[str | None, typer.Option(help="nan or modelled: NaN marks a gap.")] = None,
+    schema: Annotated[
+        str | None, typer.Option(metavar="FILE", help="What columns are; see `vaes data`.")
+    ] = None,
     label: Annotated[str | None, typer.Option(help="Column that holds labels.")] = None,
     drop: Annotated[list[str] | None, typer.Option(help="Column to leave out.")] = None,
     size: Annotated[int | None, typer.Option(help="Side of images in pixels.")] = None,
@@ -91,12 +94,16 @@ def train(
             options = arguments.options(set_, epochs=epochs, steps=steps, time=limit)
             # a name that `train` itself takes is no option
             split_options(recipe, options) if recipe else known_anywhere(options)
-            preparing = {"kind": arguments.kinds(kind), "binarize": binarize, "missing": missing}
+            kinds = arguments.kinds(kind)
+            arguments.refuse_beside_schema(schema, kind=kinds, label=label, drop=drop)
+            by_column, for_all = (kinds, None) if isinstance(kinds, dict) else (None, kinds)
+            reading = {"schema": schema, "label": label, "drop": drop, "kind": by_column}
+            preparing = {"kind": for_all, "binarize": binarize, "missing": missing}
             run = training.train(
                 data,
                 recipe,
                 out=out,
-                reading=arguments.given(label=label, drop=drop, size=size, skip_bad=skip_bad)
+                reading=arguments.given(**reading, size=size, skip_bad=skip_bad)
                 | ({"mode": mode} if mode != "auto" else {}),
                 preparing=arguments.given(**preparing) | {"split": arguments.split(split)},
                 report=console.say,
@@ -268,6 +275,26 @@ def detect(
 
 
 @app.command()
+def differ(
+    run: RunArg,
+    by: Annotated[
+        str, typer.Option(metavar="COLUMN[=VALUE]", help="Two values, or one against the rest.")
+    ],
+    data: DataArg = None,
+    top: Annotated[int, typer.Option(help="Columns to print.")] = 10,
+    out: Out = None,
+    seed: Seed = 0,
+) -> None:
+    """Say in which columns two groups of rows differ. Without DATA, all rows of the run."""
+    from vaes import verbs
+
+    folder, lines = verbs.differ(run, data, by, top, out, seed)
+    for line in lines:
+        typer.echo(line)
+    typer.echo(folder)
+
+
+@app.command()
 def cluster(
     run: RunArg,
     data: DataArg = None,
@@ -318,12 +345,36 @@ def recipes(name: Annotated[str | None, typer.Argument(metavar="[NAME]")] = None
 
 
 @app.command()
-def data() -> None:
-    """List the built-in data sets."""
-    from vaes.data import builtin
+def data(
+    given: Annotated[
+        str | None,
+        typer.Argument(metavar="[DATA]", help="Rows to describe, as `train` reads them."),
+    ] = None,
+    schema: Annotated[
+        str | None, typer.Option(metavar="FILE", help="New file for the columns, to be edited.")
+    ] = None,
+) -> None:
+    """Say what the columns of DATA are; without DATA, list the built-in sets."""
+    from pathlib import Path
 
-    for name, about in builtin.names().items():
-        typer.echo(f"{name:18} {about}")
+    from vaes import console, disk
+    from vaes.data import builtin, load
+    from vaes.data.editable import described, schema_toml
+
+    if given is None:
+        if schema is not None:
+            raise UsageError(f"--schema {schema} was given without DATA, whose columns it lists")
+        for name, about in builtin.names().items():
+            typer.echo(f"{name:18} {about}")
+        return
+    source = load(given)
+    for note in source.notes:
+        console.say(note)
+    if schema is None:
+        typer.echo(described(source), nl=False)
+        return
+    disk.write_new(Path(schema), schema_toml(source))
+    typer.echo(f"{schema}: change it, then train with it: vaes train {given} --schema {schema}")
 
 
 @app.command()

@@ -57,6 +57,17 @@ def write_bytes(path: Path, content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def write_new(path: Path, text: str) -> None:
+    """Writes `text` to `path`, which must not exist; one line where it does."""
+    with writing(path):
+        try:
+            with open(path, "x", encoding="utf-8") as file:
+                file.write(text)
+        except FileExistsError:
+            told = f"{path} exists and is never written over; choose another name"
+            raise UsageError(told) from None
+
+
 def write_json(path: Path, content: Any) -> str:
     """Replaces `path` by JSON; numbers that are not finite become null."""
     text = json.dumps(_finite(content), indent=1, ensure_ascii=False, allow_nan=False)

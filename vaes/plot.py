@@ -23,6 +23,7 @@ CYCLE += ("#717581", "#92dadd")
 NAMES = ("data", "model")
 MARKERS = "os^Dv"  # so that a class is told by shape as well as by colour
 MOST_POINTS, MOST_COLUMNS, MOST_VALUES = 2000, 16, 20
+SURE = 0.95  # probability from which a column is said to differ
 START = 0.1  # of training: its steep first part is left out of the axis limits
 
 
@@ -179,6 +180,65 @@ def _ellipses(axes: Axes, centres: np.ndarray, covariance: np.ndarray, **style: 
     axes.add_collection(
         EllipseCollection(size[:, 1], size[:, 0], angle, offsets=centres, **place, **style)
     )
+
+
+def differences(
+    names: Sequence[str],
+    sizes: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    sure: np.ndarray,
+    path: Path,
+    *,
+    groups: tuple[str, str],
+) -> None:
+    """How far two groups are apart in each column, in standard deviations, with intervals.
+
+    All arrays (columns,), in the order of the bars, of which the first 16 are drawn; sure: the
+    probability that a column differs, which colours the bar from .95 on. groups: what is to the
+    right of 0 and what to the left.
+    """
+    from matplotlib.patches import Patch
+
+    count = min(MOST_COLUMNS, len(names))
+    figure, (axes,) = _figure(1, 1, 7.0, 1.6 + 0.3 * count)
+    place, shown = np.arange(count), slice(0, count)
+    certain = sure[shown] >= SURE
+    colours = [BLUE if each else PALE for each in certain]
+    axes.barh(place, sizes[shown], 0.66, color=colours)
+    axes.hlines(place, low[shown], high[shown], color=INK, lw=1.2)
+    axes.axvline(0, color=INK, lw=0.8)
+    axes.set_yticks(place, [_short(name) for name in names[:count]])
+    axes.invert_yaxis()
+    axes.grid(visible=False, axis="y")
+    left, right = min(0.0, float(low[shown].min())), max(0.0, float(high[shown].max()))
+    room = max(right - left, 0.5)
+    axes.set_xlim(left - 0.06 * room, right + 0.06 * room)
+    a, b = (_short(name) for name in groups)
+    axes.set_title(f"← more in {b}", fontsize=9, loc="left", color=INK)
+    axes.set_title(f"more in {a} →", fontsize=9, loc="right", color=INK)
+    axes.set_xlabel("difference of the means, standard deviations of the column")
+    keys = [Patch(color=BLUE, label=f"differs, probability ≥ {SURE:g}")]
+    keys += [Patch(color=PALE, label="may not differ")] if not certain.all() else []
+    figure.legend(handles=keys, loc="outside lower right", ncols=2, frameon=False, fontsize=8)
+    figure.savefig(path)
+
+
+def difference_map(sizes: np.ndarray, path: Path, *, groups: tuple[str, str]) -> None:
+    """How far two groups of images (H, W) are apart in each pixel, in standard deviations."""
+    figure, (axes,) = _figure(1, 1, 4.6, 4.0)
+    reach = max(float(np.abs(sizes).max()), 1e-9)
+    drawn = axes.imshow(sizes, cmap="RdBu", vmin=-reach, vmax=reach)
+    axes.grid(visible=False)
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+    bar = figure.colorbar(drawn, ax=axes, shrink=0.85)
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(labelsize=8, colors=INK)
+    a, b = (_short(name) for name in groups)
+    axes.set_title(f"blue: more in {a}\nred: more in {b}", fontsize=9, color=INK)
+    bar.set_label("standard deviations of the pixel", fontsize=9)
+    figure.savefig(path)
 
 
 def marginals(

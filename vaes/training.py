@@ -19,9 +19,10 @@ import torch
 from torch import nn
 
 from vaes import data as sources
-from vaes import recipes
+from vaes import disk, recipes
 from vaes.batch import Spec
 from vaes.data import Prepared
+from vaes.data.editable import schema_toml, spelled_out
 from vaes.errors import SIGNALS, Interrupted, RunError, UsageError
 from vaes.evaluate.summary import summary
 from vaes.fit import Callback, Loop, Record
@@ -51,9 +52,9 @@ def train(
     """Trains `recipe` on `data`, evaluates it on held-out rows and writes a run folder.
 
     recipe: None takes `vaes.recipes.default`, by the data. data: whatever `vaes.data.load` takes.
-    reading, preparing: arguments of `vaes.data.load` and `vaes.data.prepare`. encoder, decoder:
-    network bodies of your own. options: of the recipe and of
-    `Settings`, by name. report: gets one line at a time. Returns the finished run.
+    reading, preparing: arguments of `vaes.data.load` (with schema, a file that says what columns
+    are) and `vaes.data.prepare`. encoder, decoder: network bodies of your own. options: of the
+    recipe and of `Settings`, by name. report: gets one line at a time. Returns the finished run.
     """
     for key, value in options.items():
         if not plain(value):
@@ -91,6 +92,8 @@ def train(
             "data": _origin(data, reading, preparing),
         },
     )
+    if prepared.schema["layout"].get("kind") == "table":
+        disk.write_new(run.path / "schema.toml", schema_toml(source, prepared.decision))
     report(described(model, recipe, done))
     with run.locked():
         _fit(run, model, prepared, done, None, report, callbacks)
@@ -260,7 +263,8 @@ def _origin(data: Any, reading: Any, preparing: Any) -> dict[str, Any]:
         path = Path(data)
         where = str(path.resolve()) if path.exists() and str(data) not in _names() else str(data)
     # of rows in memory, labels come along as an array: both are handed in again on resume
-    reading = {k: v for k, v in (reading or {}).items() if where is not None or plain(v)}
+    said = spelled_out(reading or {})
+    reading = {k: v for k, v in said.items() if where is not None or plain(v)}
     return {"from": where, "reading": reading, "preparing": dict(preparing or {})}
 
 

@@ -12,9 +12,10 @@ import pytest
 from tests.data.frames import NAMES
 from tests.data.helpers import refused
 from vaes.data import load, prepare
-from vaes.data.editable import read_toml, schema_toml
+from vaes.data.editable import described, read_toml, schema_toml, spelled_out
 from vaes.data.infer import infer
-from vaes.errors import DataError
+from vaes.errors import DataError, UsageError
+from vaes.estimators import VAE
 
 random = np.random.default_rng(0)
 TABLE = pd.DataFrame(
@@ -179,3 +180,73 @@ def test_columns_that_do_not_exist_are_named(tmp_path: Path, kind):
     said = read_toml(written(text, tmp_path))
     with refused("'star'", "does not exist", "did you mean 'stars'?", error=DataError):
         load(TABLE, **said)
+
+
+def test_rows_are_read_and_prepared_by_the_file(tmp_path: Path):
+    """`load` hands the kinds on: what is prepared is what the file says, said once."""
+    text = schema_toml(load(TABLE)).replace(
+        '[columns.stars]\nkind = "numeric"', '[columns.stars]\nkind = "category"'
+    )
+    path = written(text, tmp_path)
+    prepared = prepare(load(TABLE, schema=path))
+    kinds = dict(zip(prepared.spec.names, prepared.spec.kinds, strict=True))
+    assert kinds == KINDS | {"stars": "category", "city": "category"}
+    assert prepared.schema["layout"]["categories"][3] == ["1", "2", "3", "4", "5"]
+    # the run's own file says what was done, and says it of itself again
+    again = schema_toml(load(TABLE, schema=path), prepared.decision)
+    assert read_toml(written(again, tmp_path)) == spelled_out({"schema": path})
+    assert prepare(load(TABLE, schema=path)).spec == prepared.spec
+
+
+def test_kinds_that_were_read_with_bind_prepare():
+    source = load(TABLE, kind={"stars": "category"})
+    kinds = prepare(source, kind={"yes": "category"}).spec.kinds
+    assert kinds[3] == "category"
+    with refused("kind=real", "1 of them", "give one of the two", error=UsageError):
+        prepare(source, kind="real")
+
+
+def test_an_array_goes_by_the_file_too(tmp_path: Path):
+    x = np.column_stack([np.arange(40) % 2, np.arange(40) % 7])
+    text = schema_toml(load(x)).replace('"pixel"', '"category"')
+    path = written(text, tmp_path)
+    np.save(tmp_path / "x.npy", x)
+    for rows in (x, tmp_path / "x.npy"):
+        assert prepare(load(rows, schema=path)).spec.kinds == ("binary", "category")
+    path = written(text.replace('"binary"', '"aside"'), tmp_path)
+    for rows in (x, tmp_path / "x.npy"):
+        with refused("drop=['0']", "no table", error=UsageError):
+            load(rows, schema=path)
+
+
+@pytest.mark.parametrize("given", [{"kind": {"a": "real"}}, {"drop": ["a"]}, {"label": "a"}])
+def test_what_the_file_says_is_not_said_beside_it(given):
+    with refused(next(iter(given)), "schema s.toml", "one of the two", error=UsageError):
+        load(TABLE, schema="s.toml", **given)
+    with refused("'digits'", "has its own", error=UsageError):
+        load("digits", schema="s.toml")
+
+
+def test_images_have_one_line():
+    assert "4 images of shape (1, 5, 5)" in described(load(np.arange(100).reshape(4, 5, 5)))
+
+
+def test_estimators_go_by_the_file(tmp_path: Path):
+    """A frame of numbers, one of whose columns is a category and one no data; X without them."""
+    frame = TABLE[["größe, cm", "stars", "a.b"]]
+    text = schema_toml(load(frame)).replace(
+        '[columns.stars]\nkind = "numeric"', '[columns.stars]\nkind = "category"'
+    )
+    path = written(text.replace('kind = "binary"', 'kind = "aside"'), tmp_path)
+    model = VAE(schema=path, steps=5, latent=1).fit(frame)
+    assert dict(zip(model.spec_.names, model.spec_.kinds, strict=True)) == {
+        "größe, cm": "numeric",
+        "stars": "category",
+    }
+    assert model.transform(frame).shape == (200, 1)
+    assert set(model.sample(20)[:, 1]) <= {1, 2, 3, 4, 5}
+    x = np.column_stack([np.arange(40) % 2, np.arange(40) % 7])
+    by_number = written("[columns.1]\nkind = 'category'\n", tmp_path)
+    assert VAE(schema=by_number, steps=5).fit(x).spec_.kinds == ("binary", "category")
+    with refused("kind=real", "schema=", "one of the two", error=UsageError):
+        VAE(schema=path, kind="real").fit(frame)

@@ -25,8 +25,9 @@ from tests.uses.models import (
     states,
 )
 from vaes import uses
-from vaes.batch import Batch, Data
+from vaes.batch import Batch, Data, Spec
 from vaes.errors import UsageError
+from vaes.recipes import build
 
 MODEL = lg_ppca()
 
@@ -157,3 +158,52 @@ def test_mistakes():
         uses.differ(MODEL, a, a.part(torch.arange(0)))
     with pytest.raises(UsageError, match="permutations=0"):
         uses.differ(MODEL, a, a, permutations=0)
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.25, 0.5])
+def test_how_surely_groups_differ_is_that_of_their_means(shift):
+    """Rows of n random decoded means N(m, v): given them, the difference is about N(size, its
+    error), so that P(more than .2 spreads) and the interval are those of that Gaussian."""
+    model = loaded(3, 1, seed=1)
+    draw = seeded(3)
+    z = torch.randn(400, 1, generator=draw).double()
+    z[:150] += shift
+    x = z @ model.weight.T + 0.3**0.5 * torch.randn(400, 3, generator=draw).double()
+    a, b = Data(model.spec, x[:150]), Data(model.spec, x[150:])
+    found = uses.differ(model, a, b, pairs=10, permutations=10)
+    gain = torch.linalg.solve(model.weight @ model.weight.T + 0.3 * torch.eye(3), model.weight)
+    means = x @ gain @ model.weight.T  # E[W z | x]; the draws of z add a little to it
+    spread = x.std(0, correction=0)
+    size = (means[:150].mean(0) - means[150:].mean(0)) / spread
+    error = (means[:150].var(0) / 150 + means[150:].var(0) / 250).sqrt() / spread
+    torch.testing.assert_close(found.size, size, rtol=0, atol=0.1)
+    torch.testing.assert_close(found.effect, found.size * spread)
+    std = (found.high - found.low) / (2 * 1.645)
+    torch.testing.assert_close(std, error, rtol=0.15, atol=0)
+    expected = 1 - (
+        torch.special.ndtr((0.2 - found.size) / std) - torch.special.ndtr((-0.2 - found.size) / std)
+    )
+    torch.testing.assert_close(found.differs, expected, rtol=0, atol=0.06)
+
+
+def test_entries_that_depend_on_one_another_are_compared_as_they_are():
+    """Of an autoregressive likelihood z need not say anything: the rows' own means, whatever the
+    weights; gaps are filled."""
+    spec = Spec((3,), ("binary", "category", "category"), (2, 2, 3), missing=True)
+    torch.manual_seed(0)
+    model = build("tabular", spec, latent=1, hidden=(4,))
+    draw = seeded(5)
+    x = torch.stack([torch.randint(n, (300,), generator=draw) for n in (2, 2, 3)], 1).float()
+    x[:100, 2] = 2
+    a, b = Data(spec, x[:100], mask=x[:100] > -1), Data(spec, x[100:], mask=x[100:] > -1)
+    found = uses.differ(model, a, b, pairs=2000, permutations=19)
+    share = (x[100:, 2] == 2).double().mean()
+    assert found.level.tolist()[2] == 2
+    assert float(found.effect[2]) == pytest.approx(float(1 - share))
+    change = x[:100, 0].mean() - x[100:, 0].mean()
+    assert float(found.effect[0]) == pytest.approx(float(change), abs=1e-6)
+    assert float(found.probability[2]) == pytest.approx(1 - 0.5 * float(share), abs=0.04)
+    assert found.differs[2] == 1
+    assert found.differs[:2].max() < 0.95
+    holed = Data(spec, x[:100], mask=torch.rand(100, 3, generator=draw) < 0.5)
+    assert bool(uses.differ(model, holed, b, pairs=10, permutations=2).effect.isfinite().all())

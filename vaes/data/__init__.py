@@ -58,6 +58,7 @@ def load(
     skip_bad: bool = False,
     drop: tuple[str, ...] | list[str] = (),
     kind: Mapping[str, str] | None = None,
+    schema: str | os.PathLike[str] | None = None,
 ) -> Source:
     """Raw rows from whatever the user has.
 
@@ -67,13 +68,30 @@ def load(
     column of obs), or labels (n,) of an array. size:
     side of images in pixels, or (height, width). mode: "auto", "L", "RGB" or "RGBA". skip_bad:
     leave out and count images that cannot be read. drop: columns of a table to leave out. kind:
-    what columns of a table are, where that is known: they are data, and a category holds words.
-    Raises DataError in one line for whatever cannot be read.
+    what columns are, where that is known: of a table they are data, and a category holds words;
+    `prepare` goes by it. schema: a file that says label, drop and kind in their place, as
+    `vaes data FILE --schema` writes it. Raises DataError in one line for whatever cannot be read.
     """
     from vaes.data.source import Source
 
     if isinstance(data, Source):
         return data
+    if schema is not None:
+        from vaes.data import builtin
+        from vaes.data.editable import spelled_out
+
+        if isinstance(data, str) and data in builtin.SETS:
+            raise UsageError(f"schema={schema} was given, but the set '{data}' has its own")
+        told = {"label": label, "drop": drop, "kind": kind, "schema": schema}
+        return load(data, size=size, mode=mode, skip_bad=skip_bad, **spelled_out(told))
+    source = _read(data, label, size, mode, skip_bad, drop, kind)
+    source.kinds = dict(kind or {})
+    return source
+
+
+def _read(
+    data: Any, label: Any, size: Any, mode: str, skip_bad: bool, drop: Any, kind: Any
+) -> Source:
     if isinstance(data, (str, os.PathLike)):
         from vaes.data import builtin
 
@@ -108,14 +126,12 @@ def from_path(
         if not path.exists():
             raise DataError(_unknown(path))
         if path.is_dir() or name.endswith(images.SUFFIXES):
+            _only_tables(path.name, label=label, drop=drop, lenient=lenient)
             return images.read(path, size=size, mode=mode, skip_bad=skip_bad)
         if not path.is_file():
             raise DataError(f"{path} is neither a file nor a folder")
         if name.endswith((".npy", ".npz")):
-            asked = ((label, "label"), (size, "size"), (drop, "drop"), (kind, "kind"))
-            for given, what in asked:
-                if given and not lenient:
-                    raise UsageError(f"{what}={given} was given, but {path.name} is an array")
+            _only_tables(path.name, label=label, drop=drop, size=size, lenient=lenient)
             return arrays.read_npy(path) if name.endswith(".npy") else arrays.read_npz(path)
         if name.endswith(tables.SUFFIXES):
             return tables.read(path, label=label, drop=drop, kind=kind, lenient=lenient)
@@ -128,6 +144,13 @@ def from_path(
         raise DataError(f"{path} cannot be read: {reason}") from error
     known = ", ".join((".npy", ".npz", *tables.SUFFIXES, annotated.SUFFIX))
     raise DataError(f"{path.name} is of no known kind: give a folder of images, an image, {known}")
+
+
+def _only_tables(name: str, lenient: bool = False, **given: Any) -> None:
+    """One line where an option was given that these rows have no place for."""
+    for what, value in given.items():
+        if value and not lenient:
+            raise UsageError(f"{what}={value} was given, but {name} is no table with named columns")
 
 
 def _unknown(path: Path) -> str:
@@ -145,6 +168,11 @@ def _from_object(data: Any, label: Any, drop: Any, kind: Any) -> Source:
     from vaes.data import arrays
 
     torch = sys.modules.get("torch")
+    of_torch = torch is not None and isinstance(
+        data, (torch.Tensor, torch.utils.data.Dataset, torch.utils.data.DataLoader)
+    )
+    if of_torch or isinstance(data, (np.ndarray, list, tuple)):
+        _only_tables("the array", label=label if isinstance(label, str) else None, drop=drop)
     if torch is not None:
         if isinstance(data, torch.Tensor):
             return arrays.from_tensor(data, label)

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from vaes.batch import KINDS
 from vaes.data.arrays import brief
 from vaes.data.infer import Decision, infer
 from vaes.data.source import Source, only_names, shown
-from vaes.errors import DataError, did_you_mean
+from vaes.errors import DataError, UsageError, did_you_mean
 
 ASIDE, LABEL = "aside", "label"
 HEAD = """\
@@ -28,7 +29,7 @@ def schema_toml(source: Source, decision: Decision | None = None) -> str:
     reason and "label" for those that are no data. Inverse: `read_toml`."""
     if len(source.shape) != 1:
         raise DataError(f"{shown(source.name)} holds images, which have no columns to list")
-    decision = decision or infer(source)
+    decision = decision or infer(source, source.kinds or None, missing="nan")
     layout = source.layout
     names = source.names or tuple(str(j) for j in range(source.shape[0]))
     grids = decision.grids * (len(names) if len(decision.grids) == 1 else 1)
@@ -49,9 +50,18 @@ def schema_toml(source: Source, decision: Decision | None = None) -> str:
     return "\n".join([head, *entries])
 
 
+def described(source: Source) -> str:
+    """What was found in rows as they were read: of flat rows `schema_toml`, of images a line."""
+    if len(source.shape) == 1:
+        return schema_toml(source)
+    told = infer(source, missing="nan").told(source.x[0].size)
+    return f"{shown(source.name)}: {len(source):,} images of shape {source.shape}; {told}\n"
+
+
 def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """What the file says, as arguments: `kind` (column -> kind), `drop` and `label` of `load`,
-    and `kind` of `prepare` too. Raises DataError in one line for a file that says something else.
+    """What the file says, as arguments `kind` (column -> kind), `drop` and `label` of `load`,
+    which hands the kinds on to `prepare`. Raises DataError in one line for a file that says
+    something else.
 
     Whether its columns exist `load` knows, and says.
     """
@@ -72,6 +82,22 @@ def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not said["kind"]:
         raise DataError(f"{path.name} leaves no column of data; give one of them a kind")
     return said
+
+
+def spelled_out(reading: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of `load` with what the file `schema` says in its place: a run remembers that, and
+    not a file that may change. Raises UsageError where an argument says what the file says too."""
+    found = {name: value for name, value in reading.items() if name != "schema"}
+    path = reading.get("schema")
+    if path is None:
+        return found
+    for name in ("label", "drop", "kind"):
+        if found.get(name) not in (None, (), [], {}):
+            raise UsageError(
+                f"{name} was given with schema {path}, which says what every column is; change the "
+                "file, or give one of the two"
+            )
+    return found | read_toml(path)
 
 
 def _columns(path: Path) -> dict[str, Any]:

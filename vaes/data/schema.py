@@ -21,7 +21,7 @@ from vaes.data.pieces import rounded, step
 from vaes.data.source import Source, cast, only_names
 from vaes.data.space import drawn, from_space, moments, to_space
 from vaes.data.split import PARTS, fingerprint, repeats, sizes_told, split_rows
-from vaes.errors import DataError
+from vaes.errors import DataError, UsageError
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,8 @@ class Prepared:
 
     train, valid, test: rows in model space (`train.index` numbers them, the others have -1).
     schema: how rows are read and written, for run.json. split: the row numbers of each part in
-    the source. notes: lines to print. fingerprint: sha256 of the raw rows.
+    the source. notes: lines to print. fingerprint: sha256 of the raw rows. decision: what the
+    columns of the source are.
     """
 
     train: Data
@@ -41,6 +42,7 @@ class Prepared:
     split: dict[str, np.ndarray]
     notes: list[str]
     fingerprint: str
+    decision: Decision
 
 
 def prepare(
@@ -55,8 +57,10 @@ def prepare(
     """Decide what the columns are, split, scale by the training rows, bring all to model space.
 
     split: shares that train, validate and test (a set's own parts go first). kind, binarize,
-    missing: see `vaes.data.infer.infer`. Raises DataError in one line for rows that cannot be used.
+    missing: see `vaes.data.infer.infer`; columns whose kind `load` was told have that kind. Raises
+    DataError in one line for rows that cannot be used.
     """
+    kind = _kinds(source, kind)
     rows = split_rows(source, split, seed)
     decision = infer(source, kind, binarize, missing, rows["train"])
     printed, told = fingerprint(source), decision.told(source.x[0].size)
@@ -85,7 +89,20 @@ def prepare(
     parts = {part: _data(schema, spec, whole, rows[part], part) for part in PARTS}
     notes = [*source.notes, told, *decision.notes, *_gaps_told(source, gated)]
     notes += [sizes_told(source, rows, seed), *repeats(source, rows)]
-    return Prepared(**parts, spec=spec, schema=schema, split=rows, notes=notes, fingerprint=printed)
+    about = {"notes": notes, "fingerprint": printed, "decision": decision}
+    return Prepared(**parts, spec=spec, schema=schema, split=rows, **about)
+
+
+def _kinds(source: Source, kind: str | Mapping[str, str] | None) -> str | Mapping[str, str] | None:
+    """What was asked for now, and of other columns when the rows were read."""
+    if not source.kinds or kind is None:
+        return source.kinds or kind
+    if isinstance(kind, str):
+        raise UsageError(
+            f"kind={kind} was given for all columns, but {len(source.kinds)} of them were given "
+            "kinds when they were read; give one of the two"
+        )
+    return {**source.kinds, **kind}
 
 
 def _gated(source: Source, decision: Decision) -> list[int]:

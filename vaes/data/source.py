@@ -25,8 +25,9 @@ class Source:
     "hw", "chw", "hwc": where the channels of the original array were), `dtype` or `dtypes`; images
     add height, width, mode and policy, tables header, label and drop. `parts` holds the row
     numbers of "train", "valid", "test" where the set brings its own split. `path` is the folder or
-    file that images were read from, so that they can be read again at another size. `notes` are
-    lines to print, `skipped` counts files that could not be read.
+    file that images were read from, so that they can be read again at another size. `kinds` is what
+    columns were said to be when they were read. `notes` are lines to print, `skipped` counts files
+    that could not be read.
     """
 
     x: np.ndarray
@@ -39,6 +40,7 @@ class Source:
     notes: list[str] = field(default_factory=list)
     skipped: int = 0
     path: Path | None = None
+    kinds: dict[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.x)

@@ -43,12 +43,18 @@ def read(
     a run that exists: `label`, `drop` and `kind` may be of columns that the file does not have, and
     nothing is set aside. Raises DataError naming column, row and value of what does not fit.
     """
-    if path.name.lower().endswith(".parquet"):
-        table, header = _read_parquet(path), True
-    else:
-        table, header = read_csv(path)
+    table, header = opened(path)
     named = {"name": stem(path), "header": header}
-    return from_table(table, **named, label=label, drop=drop, kind=kind, lenient=lenient)
+    source = from_table(table, **named, label=label, drop=drop, kind=kind, lenient=lenient)
+    source.layout["suffix"] = ".parquet" if path.name.lower().endswith(".parquet") else ".csv"
+    return source
+
+
+def opened(path: Path) -> tuple[pa.Table, bool]:
+    """The cells of a file, and whether its columns have names of their own."""
+    if path.name.lower().endswith(".parquet"):
+        return _read_parquet(path), True
+    return read_csv(path)
 
 
 def from_frame(
@@ -128,7 +134,7 @@ def from_table(
     source = Source(x=x, names=tuple(names), name=name, layout=layout)
     source.notes += [f"column '{shown(n)}' is set aside: {why}" for n, why in aside.items()]
     if labels is not None:
-        source.y, source.classes = _labels(table[labels], labels)
+        source.y, source.classes = labels_of(table[labels], labels)
         found = only_names(source.classes)
         source.notes.append(f"column '{shown(labels)}' is taken as labels, not as data: {found}")
     return source
@@ -185,7 +191,8 @@ def _named_label(columns: dict[str, Column], known: Mapping[str, str]) -> str | 
     return None
 
 
-def _labels(column: pa.ChunkedArray, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
+def labels_of(column: pa.ChunkedArray, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """A column as labels: codes (n,), -1 in gaps, and the names of the classes."""
     try:
         return codes(column.to_pylist())
     except DataError as error:

@@ -58,6 +58,7 @@ class Estimator(BaseEstimator, ABC):
     kind: Any = None
     binarize: str | None = None
     missing: str | None = None
+    schema: Any = None
     validation: float = 0.1
     encoder: nn.Module | None = None
     decoder: nn.Module | None = None
@@ -104,12 +105,17 @@ class Estimator(BaseEstimator, ABC):
         self._seed = seed_of(self.random_state)
         if self.recipe is not None:  # before the rows are read, which may take long
             split_options(self.recipe, self._options())
-        source = sources.load(read(self, X, reset=True).source)
+        if self.schema is not None and self.kind is not None:
+            raise UsageError(
+                f"kind={self.kind} was given with schema={self.schema}, which says what every "
+                "column is; give one of the two"
+            )
+        source = sources.load(read(self, X, reset=True).source, schema=self.schema)
         prepared = sources.prepare(
             source,
             split=(1 - self.validation, self.validation, 0.0),
             seed=self._seed,
-            kind=kinds(source) if self.kind is None and self.binarize is None else self.kind,
+            kind=self._kinds(source),
             binarize=self.binarize,
             missing=self.missing,
         )
@@ -118,6 +124,12 @@ class Estimator(BaseEstimator, ABC):
         self._steps = self._steps_of(source)
         describe(self, self.spec_)
         return prepared, source
+
+    def _kinds(self, source: Source) -> Any:
+        """What was asked for, and of arrays what their columns are where nothing was."""
+        if self.kind is not None or self.binarize is not None:
+            return self.kind
+        return {**(kinds(source) or {}), **source.kinds} or None
 
     def _default(self) -> str:
         """The recipe where none is named."""

@@ -58,7 +58,8 @@ def read(estimator: BaseEstimator, X: Any, *, reset: bool) -> Rows:
     framed = is_frame(X)
     if framed:
         validate_data(estimator, X, reset=reset, skip_check_array=True)
-        if not of_numbers(X):
+        # a file that says what columns are speaks of a table
+        if not of_numbers(X) or getattr(estimator, "schema", None) is not None:
             return Rows(X, np.float64)
     x = check_array(
         X,
@@ -72,7 +73,7 @@ def read(estimator: BaseEstimator, X: Any, *, reset: bool) -> Rows:
     if not framed and x.ndim == 2:
         validate_data(estimator, x, reset=reset, skip_check_array=True)
     x = x.astype(np.float64) if x.dtype == object else x
-    source = sources.load(x)
+    source = sources.load(x, schema=getattr(estimator, "schema", None) if reset else None)
     if framed:
         source.names = tuple(getattr(estimator, "feature_names_in_", ()))
     return Rows(source, np.float32 if x.dtype == np.float32 else np.float64, x)

@@ -26,9 +26,10 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, Estim
     any other option of the recipe or of training, by name (`vaes recipes NAME` lists them):
     options={"beta": 4}; one of them is set, and searched over, as options__beta · kind, binarize,
     missing, as `vaes.data.prepare` takes them (columns of whole numbers of an array count as
-    "numeric"; missing="nan" takes NaN as a gap) · validation, share of the rows that chooses the
-    weights · encoder, decoder, network bodies of your own · random_state, a seed, None or a
-    RandomState.
+    "numeric"; missing="nan" takes NaN as a gap) · schema, a file that says what the columns are, as
+    `vaes data FILE --schema` writes it, in place of kind · validation, share of the rows that
+    chooses the weights · encoder, decoder, network bodies of your own · random_state, a seed, None
+    or a RandomState.
 
     `fit` takes arrays, lists and frames of numbers as scikit-learn does, and whatever else
     `vaes.data.load` reads: images (n, H, W), tensors, frames with words, AnnData, files, folders.

@@ -2,8 +2,10 @@
 
 Decoded means of posterior draws are compared, not the rows, so noise that the likelihood explains
 does not blur a difference. Rows of counts are compared at one total, the training rows' median: how
-much of a row was counted is no difference between rows. Source: Lopez et al. 2018 (scVI,
-doi:10.1038/s41592-018-0229-2).
+much of a row was counted is no difference between rows. Where entries depend on one another given
+z, the code holds only what they share, so that rows are compared as they are, their gaps filled by
+the model. Sources: Lopez et al. 2018 (scVI, doi:10.1038/s41592-018-0229-2); Rubin 1981 (the
+Bayesian bootstrap).
 """
 
 from __future__ import annotations
@@ -14,11 +16,15 @@ import torch
 from torch import Tensor
 
 from vaes.batch import Batch, Data, Spec, generator
+from vaes.dist.base import Likelihood, filled
 from vaes.errors import UsageError
+from vaes.evaluate.likelihood import ENTRIES
 from vaes.model import Model
-from vaes.uses.common import Rows, at_once, batches, evaluating, normal, shared
+from vaes.uses.common import CHUNK, Rows, at_once, batches, evaluating, normal, shared
 
 DRAWS = 8  # of z per row, for the mean of a row
+BOOTSTRAPS = 1000  # weightings of the rows, for `differs`
+DELTA = 0.2  # spreads: what is usually called a small difference (Cohen 1988)
 
 
 @dataclass(frozen=True)
@@ -27,13 +33,17 @@ class Differences:
 
     effect: mean of a minus mean of b, of decoded means, in model space (standard deviations for
     reals); of a category, of the probability of the level that differs most · level: which one
-    that is, -1 for other entries · probability: that the decoded mean of a random row of a is above
-    that of a random row of b · bayes_factor: log of probability / (1 - probability), nats; beyond
-    3 either way is usually called strong · p_value: of the effect, two-sided, against random
-    relabellings of the rows, for each entry by itself (see `discoveries` for many).
+    that is, -1 for other entries · differs: probability, given the rows, that the means of the two
+    groups are more than `delta` standard deviations of the entry apart · size, low, high: effect in
+    such standard deviations, and the interval that holds it with probability .9 · probability: that
+    the decoded mean of a random row of a is above that of a random row of b · bayes_factor: log of
+    probability / (1 - probability), nats; beyond 3 either way is usually called strong · p_value:
+    of the effect, two-sided, against random relabellings of the rows, for each entry by itself (see
+    `discoveries` for many).
 
     `probability` is about two rows and stays near 1/2 for a small shift however many rows there
-    are; `p_value` is about the groups.
+    are; `differs` and `p_value` are about the groups. With many rows any difference is significant
+    that the model lets through, of whatever size; `differs` asks for one that matters.
     """
 
     effect: Tensor
@@ -41,6 +51,10 @@ class Differences:
     bayes_factor: Tensor
     p_value: Tensor
     level: Tensor
+    differs: Tensor
+    size: Tensor
+    low: Tensor
+    high: Tensor
 
 
 def differ(
@@ -50,27 +64,32 @@ def differ(
     *,
     pairs: int = 5000,
     permutations: int = 1000,
+    delta: float = DELTA,
     seed: int = 0,
 ) -> Differences:
     """In which entries two groups of rows differ, and which way.
 
     pairs: of rows, each with posterior draws of its own, for `probability` · permutations: of the
-    labels, for `p_value`, which is never below 1 / (permutations + 1). Raises UsageError for an
-    empty group.
+    labels, for `p_value`, which is never below 1 / (permutations + 1) · delta: of `differs`. Raises
+    UsageError for an empty group.
     """
-    if min(len(a), len(b), pairs, permutations) < 1:
+    if min(len(a), len(b), pairs, permutations) < 1 or not delta >= 0:
         raise UsageError(
-            f"{len(a)} and {len(b)} rows, pairs={pairs}, permutations={permutations}: at least one "
-            "of each is needed"
+            f"{len(a)} and {len(b)} rows, pairs={pairs}, permutations={permutations}, "
+            f"delta={delta}: at least one of each is needed, and delta >= 0"
         )
     with evaluating(model):
-        means = torch.cat([_means(model, rows, seed) for rows in (a, b)])
+        means = torch.cat([_means(model, rows, seed, side) for rows, side in ((a, "a"), (b, "b"))])
         effects, p_values, level = _permuted(model.spec, means, len(a), permutations, seed)
         wins = _wins(model, a, b, pairs, seed)
     best = _columns(model.spec, means.device)[0] + level.clamp(min=0)
     effect, wins = effects[best], wins[best]
     factor = (wins + 0.5).log() - (pairs - wins + 0.5).log()
-    found = (effect, wins / pairs, factor, p_values, level)
+    spread = _spread(model.spec, a, b)[best]
+    sizes = _weighted(means[:, best] / spread, len(a), seed)
+    low, high = sizes.quantile(torch.tensor([0.05, 0.95]).to(sizes), 0)
+    differs = (sizes.abs() > delta).double().mean(0)
+    found = (effect, wins / pairs, factor, p_values, level, differs, effect / spread, low, high)
     return Differences(*(each.view(model.spec.shape) for each in found))
 
 
@@ -81,11 +100,15 @@ def _columns(spec: Spec, device: torch.device) -> tuple[Tensor, Tensor]:
     return counts.cumsum(0) - counts, counts
 
 
-def _features(model: Model, z: Tensor, batch: Batch) -> Tensor:
-    """Decoded means (*k, n, features): of a category the probability of each level."""
+def _features(model: Model, z: Tensor, batch: Batch, draw: torch.Generator) -> Tensor:
+    """Decoded means (*k, n, features): of a category the probability of each level; of entries
+    that depend on one another completed rows."""
     if batch.total is not None:
         batch = replace(batch, total=model.totals(len(batch)), mask=None)
     p, spec = model.likelihood(z, batch), model.spec
+    if type(p).complete is not Likelihood.complete:
+        mask = torch.ones_like(batch.x, dtype=torch.bool) if batch.mask is None else batch.mask
+        return _indicators(spec, p.complete(batch.x, mask, draw))
     mean = p.mean.flatten(z.dim() - 1).double()
     start, counts = _columns(spec, z.device)
     if "category" not in spec.kinds:
@@ -100,13 +123,51 @@ def _features(model: Model, z: Tensor, batch: Batch) -> Tensor:
     return found
 
 
-def _means(model: Model, rows: Rows, seed: int) -> Tensor:
+def _indicators(spec: Spec, x: Tensor) -> Tensor:
+    """Entries (…, *shape) as features (…, features): of a category 1 at its level."""
+    x = x.flatten(x.dim() - len(spec.shape)).double()
+    start, counts = _columns(spec, x.device)
+    category = torch.tensor([kind == "category" for kind, _ in spec.column_kinds()]).to(x.device)
+    found, owner = x.repeat_interleave(counts, -1), category.repeat_interleave(counts)
+    level = torch.arange(found.shape[-1], device=x.device) - start.repeat_interleave(counts)
+    return torch.where(owner, (found == level).double(), found)
+
+
+def _spread(spec: Spec, a: Rows, b: Rows) -> Tensor:
+    """Standard deviations of the observed entries of all rows, (features,); 1 where it is 0."""
+    total, counts = torch.zeros(()), _columns(spec, a.x.device)[1]
+    for batch in (batch for rows in (a, b) for batch in batches(rows, CHUNK)):
+        mask = torch.ones_like(batch.x, dtype=torch.bool) if batch.mask is None else batch.mask
+        seen = mask.flatten(1).repeat_interleave(counts, -1).double()
+        x = _indicators(spec, filled(batch.x, mask)) * seen
+        total = total.to(x) + torch.stack([seen.sum(0), x.sum(0), x.square().sum(0)])
+    count = total[0].clamp(min=1)
+    spread = (total[2] / count - (total[1] / count).square()).clamp(min=0).sqrt()
+    return torch.where(spread > 1e-6, spread, 1.0)
+
+
+def _weighted(means: Tensor, first: int, seed: int) -> Tensor:
+    """How far the groups' means are apart where the rows of each are weighted at random,
+    (BOOTSTRAPS, entries): the Bayesian bootstrap."""
+    draw, n, parts = generator("bootstrap", seed, device=means.device), len(means), []
+    some = max(1, min(BOOTSTRAPS, ENTRIES // n))
+    for start in range(0, BOOTSTRAPS, some):
+        shape = (min(some, BOOTSTRAPS - start), n)
+        weights = torch.empty(shape, dtype=means.dtype, device=means.device)
+        weights.exponential_(generator=draw)
+        a, b = weights[:, :first], weights[:, first:]
+        a, b = a / a.sum(1, keepdim=True), b / b.sum(1, keepdim=True)
+        parts.append(a @ means[:first] - b @ means[first:])
+    return torch.cat(parts)
+
+
+def _means(model: Model, rows: Rows, seed: int, side: str) -> Tensor:
     """The mean of every row's features over draws of its code, (n, features)."""
-    parts = []
+    parts, draw = [], generator("differ", side, seed, device=rows.x.device)
     for batch in batches(rows, at_once(model, DRAWS)):
         q = model.posterior(batch)
         z = q.draw(shared("differ", seed, q, DRAWS))
-        parts.append(_features(model, z, batch).mean(0))
+        parts.append(_features(model, z, batch, draw).mean(0))
     return torch.cat(parts)
 
 
@@ -121,7 +182,7 @@ def _wins(model: Model, a: Rows, b: Rows, pairs: int, seed: int) -> Tensor:
             q = model.posterior(batch)
             noise = generator("pairs", side, seed, start, device=q.mean.device)
             z = q.draw(normal(noise, q.mean, 1, n, q.noise_size))
-            sides.append(_features(model, z, batch).squeeze(0))
+            sides.append(_features(model, z, batch, noise).squeeze(0))
         total = total.to(sides[0]) + (0.5 + 0.5 * (sides[0] - sides[1]).sign()).sum(0)
     return total
 

@@ -5,6 +5,7 @@ Rows are written in the kind that came in.
 """
 
 from vaes.verbs.answers import augment, cluster, detect, impute
+from vaes.verbs.groups import differ
 from vaes.verbs.rows import (
     denoise,
     encode,
@@ -21,6 +22,7 @@ __all__ = [
     "cluster",
     "denoise",
     "detect",
+    "differ",
     "encode",
     "impute",
     "interpolate",

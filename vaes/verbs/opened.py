@@ -36,18 +36,27 @@ class Opened:
         if most is not None and most < 1:
             raise UsageError(f"{most} rows were asked for; at least one is needed")
         if data is not None:
-            found = sources.encode(self.schema, self.spec, self.raw(data, unseen), unseen=unseen)
+            found = sources.encode(
+                self.schema, self.spec, self.raw(data, (), unseen), unseen=unseen
+            )
         else:
             found = self.prepared().test
         return found if most is None else found.part(torch.arange(min(most, len(found))))
 
-    def raw(self, data: str | None, unseen: bool = False) -> Source:
-        """The rows of `data`, or all rows that the run was made from, as they were read."""
-        if data is None:
-            data = self.run.info["data"]["from"]
-            if data is None:
-                raise UsageError("this run was trained on rows in memory; name the rows to use")
-        source = alike(self.schema, self.spec, data, self.skip_bad, unseen)
+    def where(self, data: str | None) -> str:
+        """Where the rows lie: `data`, or what the run was made from."""
+        found = self.run.info["data"]["from"] if data is None else data
+        if found is None:
+            raise UsageError("this run was trained on rows in memory; name the rows to use")
+        return found
+
+    def raw(self, data: str | None, beside: Sequence[str] = (), unseen: bool = False) -> Source:
+        """The rows of `data`, or all rows that the run was made from, as they were read. beside:
+        columns that they have and the run does not · unseen: as `vaes.data.encode` has it."""
+        layout, schema = self.schema["layout"], self.schema
+        if beside:
+            schema = {**schema, "layout": {**layout, "drop": [*layout["drop"], *beside]}}
+        source = alike(schema, self.spec, self.where(data), self.skip_bad, unseen)
         for note in source.notes:
             console.say(note)
         return source
