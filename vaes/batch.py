@@ -39,8 +39,9 @@ class Spec:
     `kinds`, `levels`, `shift` and `scale` hold one value for all entries, or one per column of a
     flat row. `levels` is the size of the alphabet of a discrete entry, the number of pieces of a
     numeric column and 0 for reals. `pieces` holds low and high of every piece of a numeric column
-    in turn, `centres` the mean of the training rows in each, and both () for the others. `shown_by` says of each column of a flat row which binary column
-    tells whether it has a value at all, -1 = none; those columns come first.
+    in turn, `centres` the mean of the training rows in each, and both () for the others. `shown_by`
+    says of each column of a flat row which binary column tells whether it has a value at all, -1 =
+    none; those columns come first.
     """
 
     shape: tuple[int, ...]
@@ -114,7 +115,7 @@ class Spec:
         return pairs * self.size if len(pairs) == 1 else pairs
 
     def columns(self, index: Sequence[int]) -> Spec:
-        """What the columns numbered by `index` of a flat row are: kinds, levels, pieces, centres."""
+        """What the columns numbered by `index` of a flat row are: kinds, levels, pieces."""
         pairs = self.column_kinds()
         return Spec(
             (len(index),),

@@ -14,7 +14,7 @@ hidden cells: of numbers the root mean square over the column's standard deviati
 the share that is wrong, of ordinals the mean displacement over the number of levels; of a table the
 mean over its columns with hidden cells. Coverage: of our 90 % intervals, over the hidden cells of
 numeric columns with more than 20 distinct values. Ours reads categories as words. Peers' caps stand
-in imputers.py. One JSON line per result is kept in `--work`; what is there is not done again.
+in imputers.py. Seconds are those of the processor, one thread. One JSON line per result is kept in `--work`; what is there is not done again.
 """
 
 import argparse
@@ -137,12 +137,12 @@ def result(name, mechanism, rate, contender):
     """One line of results."""
     x, kinds, levels = load(name)
     gaps = hidden(name, x, mechanism, rate)
-    rows, start = np.where(gaps, np.nan, x), time.perf_counter()
+    rows, start = np.where(gaps, np.nan, x), time.process_time()
     if contender == OURS:
         filled, low, high = ours(rows, kinds)
     else:
         filled = PEERS[contender](rows, kinds)
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     by_column = errors(x, filled, gaps, kinds, levels)
     found = {"error": fmean(by_column.values()), "seconds": round(seconds, 1), "columns": by_column}
     if contender == OURS:
@@ -178,7 +178,7 @@ def main():
     parser.add_argument("--mechanisms", nargs="+", choices=("MCAR", "MAR"), default=["MCAR", "MAR"])
     parser.add_argument("--rates", nargs="+", type=int, choices=(20, 50), default=[20, 50])
     parser.add_argument("--contenders", nargs="+", choices=names, default=names)
-    parser.add_argument("--work", type=Path, default=Path("runs/imputation"), help="to keep results")
+    parser.add_argument("--work", type=Path, default=Path("runs/imputation"), help="kept results")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     kept, found = args.work / "results.jsonl", {}

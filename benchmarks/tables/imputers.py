@@ -1,8 +1,8 @@
 """Peers that fill the gaps of a table: means, nearest neighbours, chained regressions, forests.
 
-Every one takes (x, kinds, names): rows x (n, m) float64, NaN = a gap, categories as codes from 0 on;
-kinds of the columns ("cat", "ordinal", or numbers: "real", "pos", "count"); and gives x without
-gaps. Ordinals are numbers to all of them, as they are to whoever reads the file. No seed but 0.
+Every one takes (x, kinds): rows x (n, m) float64, NaN = a gap, categories as codes from 0 on; kinds
+of the columns ("cat", "ordinal", or numbers: "real", "pos", "count"); and gives x without gaps.
+Ordinals are numbers to all of them, as they are to whoever reads the file. No seed but 0.
 """
 
 import warnings
@@ -95,7 +95,9 @@ class Coder:
         self.kinds = kinds
         self.mean, self.std = np.nanmean(x, 0), np.nanstd(x, 0)
         self.std[self.std == 0] = 1
-        self.levels = [int(np.nanmax(c)) + 1 if k == "cat" else 1 for c, k in zip(x.T, kinds, strict=True)]
+        self.levels = [
+            int(np.nanmax(c)) + 1 if k == "cat" else 1 for c, k in zip(x.T, kinds, strict=True)
+        ]
 
     def __call__(self, x):
         out = []

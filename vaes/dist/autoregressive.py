@@ -128,7 +128,7 @@ class AutoregressiveLikelihood(Celled):
                 code, place = median(logits.softmax(-1))
             else:
                 code = logits.argmax(-1)
-            step = net.embedding(code + net.starts[j])
+            step = net.embed_one(code, j)
             if known is None and self.shown_by and self.shown_by[j] >= 0:
                 # what has no value tells the other columns nothing, as in training
                 step = step * codes[self.shown_by[j]].unsqueeze(-1)
@@ -146,15 +146,22 @@ class Autoregressive(nn.Module):
     """Decoder z (*k, n, d) -> `AutoregressiveLikelihood` over the columns of `spec`.
 
     width: of the sums of embeddings · dropout, while training · fixed: share of the training rows
-    whose columns keep their order; the others teach the conditionals of any order.
+    whose columns keep their order; the others teach the conditionals of any order · smooth: cells
+    next to one another share what they know.
     """
 
     def __init__(
-        self, spec: Spec, latent: int, width: int = 128, dropout: float = 0.0, fixed: float = 0.5
+        self,
+        spec: Spec,
+        latent: int,
+        width: int = 128,
+        dropout: float = 0.0,
+        fixed: float = 0.5,
+        smooth: bool = False,
     ) -> None:
         super().__init__()
         self.cells, self.fixed, self.shown_by = Cells(spec), fixed, spec.shown_by
-        self.net = ColumnNet(self.cells.sizes, width, dropout)
+        self.net = ColumnNet(self.cells.sizes, width, dropout, self.cells.ordered if smooth else ())
         self.context = nn.Sequential(nn.Linear(latent, width), nn.SiLU(), nn.Linear(width, width))
 
     def forward(self, z: Tensor) -> AutoregressiveLikelihood:

@@ -20,6 +20,9 @@ from vaes.estimators.rows import Rows, is_frame, without_gaps
 from vaes.uses.common import at_once
 from vaes.uses.impute import BLOCK, COMPLETIONS
 
+# of `tabular`: any column is asked for given any others, so every row learns in an order of its own
+USUAL = {"fixed": 0.0, "dropout": 0.1, "smooth": True}
+
 
 @dataclass(eq=False, repr=False)
 class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Estimator):
@@ -112,6 +115,9 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Estimator):
         # its bound does not press the decoder towards what one code of a row with gaps can say
         found = super()._default()
         return "iwae" if found == "vae" else found
+
+    def _usual(self) -> dict[str, Any]:
+        return USUAL if self.recipe_ == "tabular" else {}
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -28,6 +28,7 @@ def build(
     samples: int = 1,
     warmup: float = 0.1,
     free_bits: float = 0.1,
+    smooth: bool = False,
 ) -> Model:
     """Columns of any kind, each drawn given z and the columns before it; gaps anywhere.
 
@@ -35,7 +36,8 @@ def build(
     (None: a quarter of the columns, 2 to 16) · hidden: widths of the encoder, the first that of the
     sums too that a column is predicted from · dropout: of the decoder in training · fixed: share of
     the training rows whose columns keep their order, the others teaching all conditionals ·
-    posterior: see `compose` · samples, warmup, free_bits: see `vae`.
+    posterior: see `compose` · samples, warmup, free_bits: see `vae` · smooth: the cells of a column
+    that has an order share a curve, in place of learning each for itself.
     """
     if not hidden:
         raise UsageError("hidden=(): the encoder of a table needs a hidden layer")
@@ -44,6 +46,6 @@ def build(
     encoder = Readout(
         mlp(inputs.shape[0], tuple(hidden)), posterior_head(posterior, d), inputs.shape
     )
-    decoder = Autoregressive(spec, d, hidden[0], dropout, fixed)
+    decoder = Autoregressive(spec, d, hidden[0], dropout, fixed, smooth)
     objective = Elbo(samples, warmup=warmup, free_bits=free_bits)
     return Composed(spec, d, inputs, encoder, decoder, StandardNormal(d), objective)
