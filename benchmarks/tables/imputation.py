@@ -14,7 +14,8 @@ hidden cells: of numbers the root mean square over the column's standard deviati
 the share that is wrong, of ordinals the mean displacement over the number of levels; of a table the
 mean over its columns with hidden cells. Coverage: of our 90 % intervals, over the hidden cells of
 numeric columns with more than 20 distinct values. Ours reads categories as words. Peers' caps stand
-in imputers.py. Seconds are those of the processor, one thread. One JSON line per result is kept in `--work`; what is there is not done again.
+in imputers.py. Seconds are those of the processor, ours with intervals. One JSON line per result is
+kept in `--work`; what is there is not done again.
 """
 
 import argparse
