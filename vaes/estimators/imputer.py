@@ -29,8 +29,9 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Estimator):
     """Fills gaps (NaN) with what a variational autoencoder, trained on rows with gaps, expects.
 
     Parameters: draws, codes of each row that the expectation is over; all others as `vaes.VAE` has
-    them, but for `missing`, and for the recipe: `iwae` where that of `vaes.VAE` is `vae`. Fitted:
-    as `vaes.VAE`. The rows given to `fit` need have no gaps; a frame may hold words.
+    them, but for `missing`, and for the recipe: `iwae` where that of `vaes.VAE` is `vae`, and
+    `tabular` with `fixed=0`, `dropout=.1` and `smooth` where `options` do not say otherwise.
+    Fitted: as `vaes.VAE`. The rows given to `fit` need have no gaps; a frame may hold words.
     """
 
     _: KW_ONLY
@@ -45,9 +46,10 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Estimator):
         return self
 
     def transform(self, X: Any) -> np.ndarray:
-        """Rows X with their gaps filled: reals by their mean given what is observed, numbers on a
-        grid by their median, categories by the most probable one. What is observed stays to the
-        bit. float32 where X is, else float64; of a frame with words, Python objects."""
+        """Rows X with their gaps filled: reals and numbers of more than 20 pieces by their mean
+        given what is observed, others by their median, categories by the most probable one. What is
+        observed stays to the bit. float32 where X is, else float64; of a frame with words, Python
+        objects."""
         return self._filled(X, 0.9)[0]
 
     def intervals(self, X: Any, level: float = 0.9) -> tuple[np.ndarray, np.ndarray]:

@@ -1,7 +1,9 @@
 """Gaps filled from what is observed: best values, intervals, multiple imputations.
 
 z is weighted by p(x_observed|z) p(z) / q(z), so that what follows is p(x_missing|x_observed) of the
-model and not of its encoder. Source: Mattei & Frellsen 2019 (MIWAE, arXiv:1812.02633), sec. 3.2.
+model and not of its encoder. Columns in cells are not drawn for their best values and intervals but
+read from their conditionals (`vaes.uses.cells`). Source: Mattei & Frellsen 2019 (MIWAE,
+arXiv:1812.02633), sec. 3.2.
 """
 
 from __future__ import annotations
@@ -36,10 +38,12 @@ BLOCK = 64  # rows at most that share a random generator
 class Imputation:
     """Rows without gaps, in model space; what was observed comes back to the bit.
 
-    mean (n, *shape): of reals the mean of p(x_missing|x_observed), of numbers on a grid or in
-    pieces the median, of bits and categories the most probable value · low, high (n, *shape): an
-    equal-tailed interval of each entry by itself; of a category both are `mean`, since codes have
-    no order · draws (m, n, *shape): multiple imputations, None where none were asked for ·
+    mean (n, *shape): of reals, and of numbers in more than 20 pieces, the mean of
+    p(x_missing|x_observed), brought to the nearest value that the column takes; of fewer pieces and
+    of numbers on a grid the median; of bits and categories the most probable value · low, high
+    (n, *shape): an equal-tailed interval of each entry by itself; of a category both are `mean`,
+    since codes have no order · draws (m, n, *shape): multiple imputations, None where none were
+    asked for ·
     ess (n,): effective sample size of the k importance weights; k for a row without gaps.
     """
 
