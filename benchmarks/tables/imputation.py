@@ -104,7 +104,8 @@ def ours(x, kinds, **options):
             found[name] = found[name].str.removeprefix("level ")
         return found.to_numpy(dtype=float)
 
-    return numbers(model.transform(frame)), *map(numbers, model.intervals(frame, LEVEL))
+    # what `transform` and `intervals` say, found once
+    return tuple(map(numbers, model._filled(frame, LEVEL)))
 
 
 def errors(x, filled, gaps, kinds, levels):
