@@ -40,10 +40,10 @@ class Spec:
     `kinds`, `levels`, `shift` and `scale` hold one value for all entries, or one per column of a
     flat row. `levels` is the size of the alphabet of a discrete entry, the number of pieces of a
     numeric column and 0 for reals and counts. `pieces` holds low and high of every piece of a
-    numeric column in turn, and () for the others. `shown_by` says of each column of a flat row
-    which binary column tells whether it has a value at all, -1 = none; those columns come first.
-    `totals`, of flat rows of counts alone: the total of a row is given, not modelled
-    (`vaes.dist.counts`).
+    numeric column in turn, `centres` the mean of the training rows in each, and both () for the
+    others. `shown_by` says of each column of a flat row which binary column tells whether it has a
+    value at all, -1 = none; those columns come first. `totals`, of flat rows of counts alone: the
+    total of a row is given, not modelled (`vaes.dist.counts`).
     """
 
     shape: tuple[int, ...]
@@ -57,6 +57,7 @@ class Spec:
     conditions: int = 0
     rows: int = 0
     pieces: tuple[tuple[float, ...], ...] = ()
+    centres: tuple[tuple[float, ...], ...] = ()
     shown_by: tuple[int, ...] = ()
     totals: bool = False
 
@@ -86,6 +87,8 @@ class Spec:
         lengths = [2 * n if kind == "numeric" else 0 for kind, n in self.column_kinds()]
         if [len(p) for p in self.pieces] != lengths:
             raise DataError("a numeric column needs low and high of every one of its pieces")
+        if self.centres and [2 * len(c) for c in self.centres] != lengths:
+            raise DataError("a numeric column has one centre for each of its pieces")
 
     @property
     def size(self) -> int:
@@ -118,13 +121,14 @@ class Spec:
         return pairs * self.size if len(pairs) == 1 else pairs
 
     def columns(self, index: Sequence[int]) -> Spec:
-        """What the columns numbered by `index` of a flat row are: kinds, levels and pieces."""
+        """What the columns numbered by `index` of a flat row are: kinds, levels, pieces."""
         pairs = self.column_kinds()
         return Spec(
             (len(index),),
             tuple(pairs[i][0] for i in index),
             tuple(pairs[i][1] for i in index),
             pieces=tuple(self.pieces[i] for i in index) if self.pieces else (),
+            centres=tuple(self.centres[i] for i in index) if self.centres else (),
         )
 
     @cached_property
@@ -146,7 +150,8 @@ class Spec:
         fields: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()
         }
-        fields["pieces"] = tuple(tuple(p) for p in stored.get("pieces", ()))
+        for name in ("pieces", "centres"):
+            fields[name] = tuple(tuple(p) for p in stored.get(name, ()))
         return cls(**fields)
 
 

@@ -28,6 +28,15 @@ LETTER = (
 )
 
 
+def located(file):
+    """The path of a file below a folder of VAES_DATA."""
+    folders = [Path(f) for f in os.environ.get("VAES_DATA", "").split(os.pathsep) if f]
+    for folder in folders:
+        if (folder / file).exists():
+            return folder / file
+    raise SystemExit(f"{file} is in no folder of VAES_DATA")
+
+
 @dataclass(frozen=True)
 class Table:
     """`file` below a folder of VAES_DATA, the `target`, the `task` and which columns are text."""
@@ -41,11 +50,7 @@ class Table:
 
     def load(self) -> pd.DataFrame:
         """All rows."""
-        folders = [Path(f) for f in os.environ.get("VAES_DATA", "").split(os.pathsep) if f]
-        found = [folder / self.file for folder in folders if (folder / self.file).exists()]
-        if not found:
-            raise SystemExit(f"{self.file} is in no folder of VAES_DATA")
-        return self.recode(self.read(found[0], self.header))
+        return self.recode(self.read(located(self.file), self.header))
 
     def read(self, path, header=None) -> pd.DataFrame:
         """A CSV file of this table: text stays text, even where it looks like a number or a gap."""

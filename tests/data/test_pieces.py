@@ -11,7 +11,7 @@ import pytest
 from tests.data.helpers import refused
 from vaes.data import decode, encode, load, prepare
 from vaes.data.infer import infer
-from vaes.data.pieces import DAY, Pieces, cut, locate, rounded, step, value
+from vaes.data.pieces import DAY, Pieces, centres, cut, locate, rounded, step, value
 
 random = np.random.default_rng(0)
 normal = random.normal(size=5000)
@@ -156,6 +156,12 @@ def test_intervals_hold_as_many_rows_each():
     assert counts[1:].max() <= 51
     counts = np.bincount(np.floor(locate(cents, cut(cents, 0.01))).astype(int))
     assert np.median(counts[counts > 0]) == pytest.approx(30, abs=2)
+
+
+def test_centres_are_means_of_the_values_within_a_piece():
+    pieces = (-1.0, 0.0, 0.0, 0.0, 0.0, 10.0, 10.0, 20.0, 20.0, 21.0)
+    values = np.array([0.0, 0.0, 1.0, 2.0, 6.0])
+    assert centres(values, pieces) == (-0.5, 0.0, 3.0, 15.0, 20.5)
 
 
 def test_pieces_are_those_of_the_training_rows():

@@ -95,6 +95,47 @@ def test_missing_columns_are_drawn_given_the_observed_ones():
     assert (found - joint / joint.sum()).abs().max() < 4 * 0.5 / n**0.5
 
 
+def test_conditionals_are_those_of_the_last_in_an_order():
+    """Given columns 0 and 2, column 1 is what ends the order 0, 2, 1; given nothing, the first."""
+    made = decoder()
+    x = torch.tensor([[1.0, 0.0, 0.5], [0.0, 0.0, 0.0]]).double()
+    mask = torch.tensor([[True, False, True], [False, False, False]])
+    found = {j: (rows.tolist(), p) for j, rows, p in made(Z.expand(2, -1)).conditionals(x, mask)}
+    assert {j: rows for j, (rows, _) in found.items()} == {0: [1], 1: [0, 1], 2: [1]}
+    net, context = made.net, made.context(Z)[0]
+    known = net.embed(torch.tensor([[1, 0, 1]]))[0]
+    given = context + known[0] + known[2]
+    by_hand = net.logits(net.features_of(given, 1), 1).softmax(-1)
+    torch.testing.assert_close(found[1][1][0], by_hand)
+    torch.testing.assert_close(found[0][1][0], every(made, Z).view(2, 9).sum(1))
+
+
+def test_smooth_columns_sum_to_one_and_are_drawn_as_they_are_scored():
+    spec = Spec((3,), ("binary", "pixel", "category"), (2, 9, 3), missing=True)
+    torch.manual_seed(0)
+    made = Autoregressive(spec, latent=2, width=8, smooth=True).double().eval()
+    with torch.no_grad():
+        made.net.weight.mul_(6)
+        for curves in (made.net.curves_in, made.net.curves_out):
+            assert curves is not None
+            curves.knots.mul_(3)
+    rows = torch.tensor(
+        [[a, b / 8, c] for a, b, c in itertools.product(range(2), range(9), range(3))]
+    ).double()
+    p = made(Z.expand(len(rows), -1)).log_prob(rows).exp()
+    assert p.sum().item() == pytest.approx(1, abs=1e-12)
+    n = 40_000
+    drawn = made(Z.expand(n, -1)).draw(torch.Generator().manual_seed(5))
+    found = torch.stack([torch.isclose(drawn, row).all(-1).double().mean() for row in rows])
+    assert (found - p).abs().max() < 4 * 0.5 / n**0.5
+    made.train()
+    made(Z.expand(len(rows), -1)).log_prob(rows).sum().backward()
+    for curves in (made.net.curves_in, made.net.curves_out):
+        assert curves is not None
+        assert curves.knots.grad is not None
+        assert curves.knots.grad.abs().sum(1).min() > 0
+
+
 def test_what_has_no_value_tells_the_others_nothing():
     """A drawn column behind a closed gate is not embedded: the draws of what follows are those of
     rows where it is missing."""

@@ -10,7 +10,7 @@ import torch
 
 from vaes.batch import Spec
 from vaes.data.pieces import cut, locate, value
-from vaes.dist.cells import Cells, CellsLikelihood, Pieces
+from vaes.dist.cells import Cells, CellsLikelihood, Pieces, quantile
 from vaes.errors import UsageError
 
 # a value that recurs at 0, intervals 0-2 and 2-2.5, tails of scale 1 below 0 and .5 above 2.5
@@ -93,6 +93,14 @@ def test_the_middle_of_a_column():
     found = p.mean[0]
     assert value(found[:1].numpy(), ENDS)[0] == pytest.approx(2 * 0.5 / 0.6, abs=1e-6)
     assert found[1:].tolist() == pytest.approx([1.0, 2.0, 2 / 3])
+
+
+def test_quantiles_lie_in_cells():
+    p = torch.tensor([[0.1, 0.2, 0.7], [0.0, 0.5, 0.5]]).double()
+    for share, cells, places in ((0.25, [1, 1], [0.75, 0.5]), (0.65, [2, 2], [0.5, 0.3])):
+        code, place = quantile(p, share)
+        assert code.tolist() == cells
+        torch.testing.assert_close(place, torch.tensor(places).double())
 
 
 def test_gaps_are_left_out():

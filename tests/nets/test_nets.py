@@ -9,6 +9,7 @@ from vaes.batch import Batch, Spec
 from vaes.composed import Inputs, compose
 from vaes.errors import UsageError
 from vaes.nets.conv import conv_decoder, conv_encoder, sizes
+from vaes.nets.curves import OWN, Curves
 from vaes.nets.mlp import ResidualMLP, mlp
 from vaes.objective import Elbo, log_weight
 
@@ -210,3 +211,16 @@ def test_training_hides_entries_of_half_the_rows():
     assert part.mean().item() == pytest.approx(0.5, abs=0.03)
     assert (part < 0.1).any()
     assert inputs.eval()(Batch(x)).eq(1).all()
+
+
+def test_curves_are_linear_between_their_knots():
+    """Of 33 cells every second is a knot, of 7 each; the other column is as it was."""
+    curves = Curves([33, 3, 7], [True, False, True], 2, 1.0)
+    own = torch.randn(43, 2)
+    found, knots = curves(own, slice(None)) - OWN * own, curves.knots
+    assert knots.shape == (17 + 7, 2)
+    torch.testing.assert_close(found[0:33:2], knots[:17])
+    torch.testing.assert_close(found[1:33:2], (knots[:16] + knots[1:17]) / 2)
+    torch.testing.assert_close(found[36:], knots[17:])
+    assert torch.equal(curves(own, slice(None))[33:36], own[33:36])
+    torch.testing.assert_close(curves(own[36:], slice(36, 43)), curves(own, slice(None))[36:])

@@ -38,6 +38,7 @@ from vaes import uses
 from vaes.batch import Batch, Data, Spec
 from vaes.errors import UsageError
 from vaes.recipes import build
+from vaes.recipes.latent_class import LatentClass
 from vaes.recipes.ppca import PPCA
 
 SEEN = torch.tensor([[True, True, True, False, False]])
@@ -163,6 +164,46 @@ def test_pairs_of_missing_entries_are_drawn_together():
     joint = given({1: 0}, 0)[1] * given({}, 1)[0]
     apart = given({}, 0)[1] * given({}, 1)[0]
     assert abs(float(both - joint)) < 0.02 < abs(float(joint - apart)) - 0.02
+
+
+def classes_of_cells(pieces: int) -> tuple[LatentClass, torch.Tensor, torch.Tensor]:
+    """Two classes over a category and a numeric column of single values 0, 1, 4, 9 ...; p(class),
+    and p(cell | class) of both columns."""
+    ends = [v for k in range(pieces) for v in (float(k * k),) * 2]
+    ends = (-1.0, 0.0, *ends, ends[-1], ends[-1] + 1)
+    spec = Spec((2,), ("category", "numeric"), (3, pieces + 2), pieces=((), ends), missing=True)
+    model = build("latent_class", spec, latent=2).double()
+    assert isinstance(model, LatentClass)
+    cells = torch.rand(2, pieces + 2, generator=torch.Generator().manual_seed(0)).double()
+    cells[:, [0, -1]] = 0
+    cells[0] *= torch.linspace(2, 0, pieces + 2) ** 2
+    table = torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.3, 0.6]]).double()
+    table = torch.cat([table, cells / cells.sum(1, keepdim=True)], 1)
+    model.table.copy_(table.clamp(min=1e-30).log())
+    share = torch.tensor([0.6, 0.4]).double()
+    model.weights.copy_(share.log())
+    return model, share, table
+
+
+@pytest.mark.parametrize("pieces", [15, 30])
+def test_columns_in_cells_against_enumeration(pieces):
+    """Few values have their median, many their mean, categories their mode; ends are quantiles."""
+    model, share, table = classes_of_cells(pieces)
+    x = torch.tensor([[c, 0.0] for c in range(3)] + [[0.0, 1.5], [0.0, pieces + 0.5]]).double()
+    mask = torch.tensor([[True, False]] * 3 + [[False, True]] * 2)
+    found = uses.impute(model, Data(model.spec, x, mask=mask), k=4000, level=0.8)
+    values = torch.arange(pieces).double().square()
+    for i in range(3):
+        after = share * table[:, i]
+        p = (after / after.sum()) @ table[:, 4:-1]
+        mass, mean = p.cumsum(0), float(p @ values)
+        middle = int((mass < 0.5).sum()) if pieces <= 20 else int((values - mean).abs().argmin())
+        told = [int(x[i, 1]) - 1 for x in (found.mean, found.low, found.high)]
+        assert told == [middle, int((mass < 0.1).sum()), int((mass < 0.9).sum())]
+    for i in (3, 4):
+        after = share * table[:, 3 + int(x[i, 1])]
+        best = int(((after / after.sum()) @ table[:, :3]).argmax())
+        assert [int(y[i, 0]) for y in (found.mean, found.low, found.high)] == [best] * 3
 
 
 def test_what_is_observed_comes_back_to_the_bit():

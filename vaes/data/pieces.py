@@ -138,6 +138,20 @@ def value(x: np.ndarray, pieces: Pieces) -> np.ndarray:
     return found
 
 
+def centres(values: np.ndarray, pieces: Pieces) -> tuple[float, ...]:
+    """The mean of the values (n,) within each piece, the middle of a piece that holds none: a wide
+    piece at the end of a skewed column has its values at one side."""
+    ends = np.array(pieces)
+    found = (ends[::2] / 2 + ends[1::2] / 2).copy()
+    codes = np.floor(locate(values, pieces)).astype(np.int64)
+    counts = np.bincount(codes, minlength=len(found))
+    sums = np.bincount(codes, values, minlength=len(found))
+    found[counts > 0] = (sums[counts > 0] / counts[counts > 0]).clip(
+        ends[::2][counts > 0], ends[1::2][counts > 0]
+    )
+    return tuple(found.tolist())
+
+
 def rounded(values: np.ndarray, grain: float) -> np.ndarray:
     """Values brought to multiples of `grain`, as written in decimals; 0 leaves them."""
     if not grain:

@@ -17,7 +17,7 @@ from vaes.batch import Data, Spec
 from vaes.data.alike import alike
 from vaes.data.grids import Grid
 from vaes.data.infer import Decision, check_finite, infer
-from vaes.data.pieces import rounded, step
+from vaes.data.pieces import centres, rounded, step
 from vaes.data.source import Source, cast, only_names
 from vaes.data.space import drawn, from_space, moments, to_space
 from vaes.data.split import PARTS, fingerprint, repeats, sizes_told, split_rows
@@ -154,6 +154,8 @@ def _spec(source: Source, decision: Decision, train: np.ndarray, gated: Sequence
         shift, scale = np.where(real, mean, shift), np.where(real, spread, scale)
     if len(set(zip(shift.tolist(), scale.tolist(), strict=True))) == 1:
         shift, scale = shift[:1], scale[:1]
+    every = grids * (source.shape[0] if len(grids) == 1 else 1)
+    cut = any(grid.pieces for grid in grids)
     pairs = [(grid.kind, grid.levels) for grid in grids]
     pairs = pairs[:1] if len(set(pairs)) == 1 else pairs
     return Spec(
@@ -166,13 +168,16 @@ def _spec(source: Source, decision: Decision, train: np.ndarray, gated: Sequence
         missing=decision.missing is not None,
         classes=source.classes if source.y is not None else (),
         rows=len(train),
-        pieces=tuple(grid.pieces for grid in grids) * (source.shape[0] if len(grids) == 1 else 1)
-        if any(grid.pieces for grid in grids)
-        else (),
+        pieces=tuple(grid.pieces for grid in every) if cut else (),
+        centres=tuple(_centres(train[:, j], grid) for j, grid in enumerate(every)) if cut else (),
         shown_by=_shown_by(source.shape[0], gated),
         # a row of one count would be its own total
         totals={grid.kind for grid in grids} == {"count"} and source.shape[0] > 1,
     )
+
+
+def _centres(column: np.ndarray, grid: Grid) -> tuple[float, ...]:
+    return centres(column[~np.isnan(column)], grid.pieces) if grid.pieces else ()
 
 
 def _shown_by(columns: int, gated: Sequence[int]) -> tuple[int, ...]:

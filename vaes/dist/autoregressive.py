@@ -8,19 +8,19 @@ kind in a variational autoencoder).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import constraints
 
 from vaes.batch import Spec
-from vaes.dist.base import Likelihood, filled, masked, wide
-from vaes.dist.cells import Cells, median, pick
+from vaes.dist.base import filled, masked, wide
+from vaes.dist.cells import Celled, Cells, gaps, median, pick
 from vaes.nets.columns import ColumnNet
 
 
-class AutoregressiveLikelihood(Likelihood):
+class AutoregressiveLikelihood(Celled):
     """Columns in order, each given z and those before it; `context` (*k, n, H) is what z says.
 
     With gaps, log p of the observed entries multiplies their conditionals given the observed ones
@@ -92,6 +92,18 @@ class AutoregressiveLikelihood(Likelihood):
     def complete(self, x: Tensor, mask: Tensor, generator: torch.Generator | None = None) -> Tensor:
         return self._walk(x, mask, self._uniform(generator))
 
+    def conditionals(self, x: Tensor, mask: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
+        known = self.cells.codes(filled(x, mask))
+        given = self._given(known, mask)
+        for j, rows in gaps(mask):
+            logits = wide(self.net.logits(self.net.features_of(given[..., rows, :], j), j))
+            yield j, rows, self.cells.inside(logits, j).softmax(-1)
+
+    def _given(self, known: Tensor, mask: Tensor) -> Tensor:
+        """What missing columns are predicted from: z and the observed ones, (*k, n, H)."""
+        shown = self.net.embed(known) * self._told(known, mask).unsqueeze(-1)
+        return self.context + shown.sum(-2)
+
     def _told(self, known: Tensor, mask: Tensor) -> Tensor:
         """Which columns the missing ones are predicted from: what is observed, but not that they
         are missing, since no row ever showed a value beside that (missing at random)."""
@@ -113,7 +125,7 @@ class AutoregressiveLikelihood(Likelihood):
         known = None
         if x is not None and mask is not None:
             known = cells.codes(filled(x, mask))
-            given = given + (net.embed(known) * self._told(known, mask).unsqueeze(-1)).sum(-2)
+            given = self._given(known, mask)
         for j in range(cells.columns):
             logits = cells.inside(wide(net.logits(net.features_of(given, j), j)), j)
             place = torch.full(shape, 0.5, device=logits.device, dtype=logits.dtype)
@@ -123,7 +135,7 @@ class AutoregressiveLikelihood(Likelihood):
                 code, place = median(logits.softmax(-1))
             else:
                 code = logits.argmax(-1)
-            step = net.embedding(code + net.starts[j])
+            step = net.embed_one(code, j)
             if known is None and self.shown_by and self.shown_by[j] >= 0:
                 # what has no value tells the other columns nothing, as in training
                 step = step * codes[self.shown_by[j]].unsqueeze(-1)
@@ -142,7 +154,8 @@ class Autoregressive(nn.Module):
 
     width: of the sums of embeddings · dropout, while training · fixed: share of the training rows
     whose columns keep their order; the others teach the conditionals of any order · alone: share of
-    the training rows whose columns are told from z alone.
+    the training rows whose columns are told from z alone · smooth: cells next to one another share
+    what they know.
     """
 
     def __init__(
@@ -153,11 +166,12 @@ class Autoregressive(nn.Module):
         dropout: float = 0.0,
         fixed: float = 0.5,
         alone: float = 0.0,
+        smooth: bool = False,
     ) -> None:
         super().__init__()
         self.cells, self.fixed, self.alone = Cells(spec), fixed, alone
         self.shown_by = spec.shown_by
-        self.net = ColumnNet(self.cells.sizes, width, dropout)
+        self.net = ColumnNet(self.cells.sizes, width, dropout, self.cells.ordered if smooth else ())
         self.context = nn.Sequential(nn.Linear(latent, width), nn.SiLU(), nn.Linear(width, width))
 
     def forward(self, z: Tensor) -> AutoregressiveLikelihood:

@@ -8,6 +8,9 @@ data. All columns together are one row of `total` cells; column j has those from
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 from torch.distributions import constraints
@@ -113,7 +116,18 @@ class Cells(nn.Module):
         return torch.cat(parts, -1)[..., self.back]
 
 
-class CellsLikelihood(Likelihood):
+class Celled(Likelihood):
+    """A likelihood that can tell the cell of any column given z and whatever else is observed."""
+
+    cells: Cells
+
+    @abstractmethod
+    def conditionals(self, x: Tensor, mask: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """Of every column with gaps in x (n, m): its number, the rows (r,) where it is missing and
+        P(cell | observed entries, z) there, (*k, r, levels), without tails."""
+
+
+class CellsLikelihood(Celled):
     """Independent columns given z: `logits` (*k, n, total) of the cells of each."""
 
     support = constraints.real  # type: ignore[assignment]
@@ -142,6 +156,12 @@ class CellsLikelihood(Likelihood):
         places = self.cells.join([place for _, place in medians])
         return self.cells.place(torch.where(ordered, codes, modes), places)
 
+    def conditionals(self, x: Tensor, mask: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
+        for j, rows in gaps(mask):
+            start = int(self.cells.offset[j])
+            logits = self.logits[..., rows, start : start + self.cells.sizes[j]]
+            yield j, rows, self.cells.inside(logits, j).softmax(-1)
+
     def draw(self, generator: torch.Generator | None = None) -> Tensor:
         cells, codes = self.cells, []
         shape, like = (*self.batch_shape, cells.columns), self.logits
@@ -164,11 +184,23 @@ def pick(logits: Tensor, u: Tensor) -> Tensor:
 
 def median(p: Tensor) -> tuple[Tensor, Tensor]:
     """The cell that holds the median of probabilities p (…, levels), and the place within it."""
+    return quantile(p, 0.5)
+
+
+def quantile(p: Tensor, share: float) -> tuple[Tensor, Tensor]:
+    """The cell below which, or in which, the `share` of probabilities p (…, levels) ends, and the
+    place within it."""
     summed = p.cumsum(-1)
-    code = (summed < 0.5).sum(-1).clamp(max=p.shape[-1] - 1)
+    code = (summed < share).sum(-1).clamp(max=p.shape[-1] - 1)
     here = p.gather(-1, code.unsqueeze(-1)).squeeze(-1)
     below = summed.gather(-1, code.unsqueeze(-1)).squeeze(-1) - here
-    return code, ((0.5 - below) / here.clamp(min=1e-12)).clamp(*PLACE)
+    return code, ((share - below) / here.clamp(min=1e-12)).clamp(*PLACE)
+
+
+def gaps(mask: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """Every column that is somewhere missing, and the rows (r,) where it is."""
+    for j in (~mask).any(0).nonzero().flatten().tolist():
+        yield j, (~mask[:, j]).nonzero().squeeze(1)
 
 
 class Pieces(nn.Module):

@@ -13,12 +13,13 @@ from torch.distributions import constraints
 from vaes.dist.base import HALF_LOG_2PI, Latent
 
 STRETCH = 2.0  # a coupling scales by e^-2 ... e^2
+NEARLY = 1e-3  # spread of the first weights of a last layer: at 0 the layer before it learns nothing
 
 
 class Couplings(nn.Module):
     """Affine couplings over d dimensions: every other one moves while the rest say how far.
 
-    In training order from z to noise; the identity at first. layers: how many, each with its own
+    In order from z to noise; nearly the identity at first. layers: how many, each with its own
     network of one hidden layer of `width`.
     """
 
@@ -33,12 +34,12 @@ class Couplings(nn.Module):
             if i % 2 == 0:
                 order = torch.randperm(size, generator=draw)
                 half = torch.zeros(size).index_fill(0, order[: size // 2], 1.0)
-            still.append(half if i % 2 == 0 else 1 - half)
+            still.append(half if i % 2 == 0 or size == 1 else 1 - half)
         self.register_buffer("fixed", torch.stack(still))
         self.nets = nn.ModuleList()
         for _ in range(layers):
             last = nn.Linear(width, 2 * size)
-            nn.init.zeros_(last.weight)
+            nn.init.normal_(last.weight, std=NEARLY)
             nn.init.zeros_(last.bias)
             self.nets.append(nn.Sequential(nn.Linear(size, width), nn.SiLU(), last))
 

@@ -136,9 +136,14 @@ class Estimator(BaseEstimator, ABC):
         own = self.encoder is not None or self.decoder is not None  # which `vae` has a place for
         return "vae" if own else recipes.default(self.spec_)
 
+    def _usual(self) -> dict[str, Any]:
+        """Options of the fitted recipe that serve this use better than its own defaults."""
+        return {}
+
     def _train(self, train: Data, valid: Data) -> tuple[Model, int]:
         """A model trained on `train`, and the steps that were taken."""
-        ours, settings = split_options(self.recipe_, self._options() | {"seed": self._seed})
+        given = self._usual() | self._options() | {"seed": self._seed}
+        ours, settings = split_options(self.recipe_, given)
         model = seeded_build(self.recipe_, self.spec_, self._seed, ours)
         keep = [lambda _, record: self.history_.append(record) if record else None]
         loop = Loop(model, train, valid, plan(settings, model, len(train)), keep)

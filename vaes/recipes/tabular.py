@@ -36,6 +36,7 @@ def build(
     beta: float = 0.6,
     warmup: float = 0.1,
     free_bits: float = 0.0,
+    smooth: bool = False,
 ) -> Model:
     """Columns of any kind, each drawn given z and the columns before it; gaps anywhere.
 
@@ -44,7 +45,9 @@ def build(
     training · fixed: share of the training rows whose columns keep their order, the others teaching
     all conditionals · alone: share of the training rows whose columns are told from z alone, which
     keeps z in use · flow: layers of the prior (0: N(0, I)) · posterior: see `compose` · samples,
-    beta, warmup, free_bits: see `beta_vae` and `vae`; what is reported is the unweighted bound.
+    beta, warmup, free_bits: see `beta_vae` and `vae`; what is reported is the unweighted bound ·
+    smooth: the cells of a column that has an order share a curve, in place of learning each for
+    itself.
     """
     if not hidden:
         raise UsageError("hidden=(): the encoder of a table needs a hidden layer")
@@ -55,7 +58,7 @@ def build(
     encoder = Readout(
         mlp(inputs.shape[0], tuple(hidden)), posterior_head(posterior, d), inputs.shape
     )
-    decoder = Autoregressive(spec, d, hidden[0], dropout, fixed, alone)
+    decoder = Autoregressive(spec, d, hidden[0], dropout, fixed, alone, smooth)
     prior = LearntFlow(d, flow) if flow else StandardNormal(d)
     objective = Elbo(samples, beta, warmup, free_bits)
     return Composed(spec, d, inputs, encoder, decoder, prior, objective)

@@ -1,7 +1,9 @@
 """Gaps filled from what is observed: best values, intervals, multiple imputations.
 
 z is weighted by p(x_observed|z) p(z) / q(z), so that what follows is p(x_missing|x_observed) of the
-model and not of its encoder. Source: Mattei & Frellsen 2019 (MIWAE, arXiv:1812.02633), sec. 3.2.
+model and not of its encoder. Columns in cells are not drawn for their best values and intervals but
+read from their conditionals (`vaes.uses.cells`). Source: Mattei & Frellsen 2019 (MIWAE,
+arXiv:1812.02633), sec. 3.2.
 """
 
 from __future__ import annotations
@@ -14,9 +16,11 @@ from torch import Tensor
 
 from vaes.batch import Batch, Spec, generator
 from vaes.dist.base import Likelihood
+from vaes.dist.cells import Celled
 from vaes.errors import UsageError
 from vaes.evaluate.likelihood import refuse_without_bound
 from vaes.model import Model
+from vaes.uses.cells import summary
 from vaes.uses.common import Rows, at_once, batches, evaluating
 from vaes.uses.proposals import (
     log_weights,
@@ -34,10 +38,12 @@ BLOCK = 64  # rows at most that share a random generator
 class Imputation:
     """Rows without gaps, in model space; what was observed comes back to the bit.
 
-    mean (n, *shape): of reals the mean of p(x_missing|x_observed), of numbers on a grid or in
-    pieces the median, of bits and categories the most probable value · low, high (n, *shape): an
-    equal-tailed interval of each entry by itself; of a category both are `mean`, since codes have
-    no order · draws (m, n, *shape): multiple imputations, None where none were asked for ·
+    mean (n, *shape): of reals, and of numbers in more than 20 pieces, the mean of
+    p(x_missing|x_observed), brought to the nearest value that the column takes; of fewer pieces and
+    of numbers on a grid the median; of bits and categories the most probable value · low, high
+    (n, *shape): an equal-tailed interval of each entry by itself; of a category both are `mean`,
+    since codes have no order · draws (m, n, *shape): multiple imputations, None where none were
+    asked for ·
     ess (n,): effective sample size of the k importance weights; k for a row without gaps.
     """
 
@@ -86,11 +92,12 @@ def impute(
 
 class Candidates(NamedTuple):
     """k codes of each row (k, n, d), their normalised weights (k, n) in float64, completed values
-    of the gaps (r k, gaps), and means given the code (k, gaps) where these are what is expected."""
+    of the gaps (r k, gaps), None where a code tells their distribution, and means given the code
+    (k, gaps) where these are what is expected."""
 
     z: Tensor
     weights: Tensor
-    values: Tensor
+    values: Tensor | None
     means: Tensor | None
 
 
@@ -108,7 +115,11 @@ def _filled(
     found = _candidates(model, batch, row, column, k, draw)
     every = 1 / found.weights.square().sum(0)
     results = []
-    for value in _summary(model.spec, found, every, row, column, level):
+    if found.values is None:
+        told = summary(model, batch, found.z, found.weights, level)[:, row, column]
+    else:
+        told = _summary(model.spec, found, found.values, every, row, column, level)
+    for value in told:
         full = batch.x.clone()
         full.flatten(1)[row, column] = value.to(x.dtype)
         results.append(full[:n])
@@ -127,6 +138,8 @@ def _candidates(
     for part in found.z.split(at_once(model, len(batch), k)):
         p = model.likelihood(part, batch)
         log_p.append(p.log_prob(batch.x, batch.mask))
+        if isinstance(p, Celled):
+            continue
         rows = [p.complete(batch.x, batch.mask, draw) for _ in range(-(-COMPLETIONS // k))]
         values.append(torch.stack([each.flatten(2)[:, row, column] for each in rows]))
         # given z, entries that are drawn as they are have the mean of p(x|z), without the noise
@@ -135,18 +148,24 @@ def _candidates(
     return Candidates(
         found.z,
         normalised(log_weights(model, batch, found, torch.cat(log_p))),
-        torch.cat(values, 1).flatten(0, 1),
+        torch.cat(values, 1).flatten(0, 1) if values else None,
         torch.cat(means) if means else None,
     )
 
 
 def _summary(
-    spec: Spec, found: Candidates, ess: Tensor, row: Tensor, column: Tensor, level: float
+    spec: Spec,
+    found: Candidates,
+    values: Tensor,
+    ess: Tensor,
+    row: Tensor,
+    column: Tensor,
+    level: float,
 ) -> tuple[Tensor, ...]:
     """The value that stands for each gap, and its interval, (gaps,) each."""
-    replicas = len(found.values) // len(found.weights)
+    replicas = len(values) // len(found.weights)
     weights = found.weights[:, row].repeat(replicas, 1) / replicas
-    ordered, order = found.values.sort(0)
+    ordered, order = values.sort(0)
     mass = weights.gather(0, order)
     below, above = mass.cumsum(0), mass.flip(0).cumsum(0)
     # the share (1 - level) / 2 of n draws is at place (1 - level) / 2 (n + 1): with it an interval
@@ -159,11 +178,11 @@ def _summary(
     real = torch.tensor([kind == "real" for kind in kinds], device=row.device)[column]
     category = torch.tensor([kind == "category" for kind in kinds], device=row.device)[column]
     if real.any():
-        few = found.means if found.means is not None else found.values
+        few = found.means if found.means is not None else values
         share = found.weights[:, row] if found.means is not None else weights
         best = torch.where(real, (share * few).sum(0).to(best.dtype), best)
     if category.any():
-        codes = found.values[:, category].long()
+        codes = values[:, category].long()
         votes = weights.new_zeros(int(codes.max()) + 1, codes.shape[1])
         best[category] = votes.scatter_add_(0, codes, weights[:, category]).argmax(0).to(best.dtype)
         low, high = torch.where(category, best, low), torch.where(category, best, high)
