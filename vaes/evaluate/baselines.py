@@ -40,12 +40,12 @@ class Baseline:
     bound: str = "exact"
 
 
-def independent(train: Data, test: Data) -> Baseline:
+def independent(train: Data, test: Data, gaps: bool = False) -> Baseline:
     """Every entry by itself, fitted to the observed training entries.
 
     Discrete entries and pieces of numeric columns: a histogram with a pseudo-count of 1 / levels
     per level (one extra observation, spread evenly). Reals: a Gaussian with the moments of the
-    column (variance / N).
+    column (variance / N). gaps: whether an entry is there counts too, as often as in training.
     """
     _nonempty(train, test)
     kinds, levels, offset = _entries(train.spec, train.x.device)
@@ -54,7 +54,7 @@ def independent(train: Data, test: Data) -> Baseline:
     table = _histograms(train, levels, offset)
     mean, variance = _column_moments(train)
     jacobian = train.spec.log_jacobian.flatten().to(train.x.device)
-    scores = []
+    there, scores = _observed(train), []
     for batch in test.batches(CHUNK):
         x, seen = _flat(batch)
         place = offset + _codes(x, kinds, levels)
@@ -64,6 +64,8 @@ def independent(train: Data, test: Data) -> Baseline:
             part = x[:, numeric]
             terms[:, numeric] += cells.log_within(part, cells.codes(part))
         scores.append(torch.where(seen, terms, 0.0).sum(1))
+        if gaps:
+            scores[-1] += torch.where(seen, there.log(), (-there).log1p()).sum(1)
     return _baseline("independent", torch.cat(scores))
 
 
@@ -210,6 +212,13 @@ def _column_moments(train: Data) -> tuple[Tensor, Tensor]:
         x, seen = _flat(batch)
         square += torch.where(seen, (x - mean).square(), 0.0).sum(0)
     return mean, (square / count.clamp(min=1)).clamp(min=FLOOR)
+
+
+def _observed(train: Data) -> Tensor:
+    """The share of rows that have each entry, with one row more that has half of it, (D,)."""
+    if train.mask is None:
+        return torch.full((train.spec.size,), (len(train) + 0.5) / (len(train) + 1)).double()
+    return (train.mask.flatten(1).double().sum(0) + 0.5) / (len(train) + 1)
 
 
 def _nonempty(train: Data, test: Data) -> None:

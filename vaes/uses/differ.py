@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from vaes.batch import Batch, Data, Spec, generator
-from vaes.dist.base import Likelihood, filled
+from vaes.dist.base import filled
 from vaes.errors import UsageError
 from vaes.evaluate.likelihood import ENTRIES
 from vaes.model import Model
@@ -102,8 +102,8 @@ def _features(model: Model, z: Tensor, batch: Batch, draw: torch.Generator) -> T
     """Decoded means (*k, n, features): of a category the probability of each level; of entries
     that depend on one another completed rows."""
     p, spec = model.likelihood(z, batch), model.spec
-    if type(p).complete is not Likelihood.complete:
-        mask = torch.ones_like(batch.x, dtype=torch.bool) if batch.mask is None else batch.mask
+    mask = torch.ones_like(batch.x, dtype=torch.bool) if batch.mask is None else batch.mask
+    if p.expected(batch.x, mask) is None:
         return _indicators(spec, p.complete(batch.x, mask, draw))
     mean = p.mean.flatten(z.dim() - 1).double()
     start, counts = _columns(spec, z.device)
