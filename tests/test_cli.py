@@ -207,3 +207,21 @@ def test_classes_of_images_are_compared_by_pixel(run, tmp_path):
     told = vaes_("differ", run, "--by", "label")
     assert (told.code, len(told.err.splitlines())) == (2, 1)
     assert "has 10 values" in told.err
+
+
+def test_gaps_that_depend_on_the_value(tmp_path):
+    """not_miwae takes NaN for gaps by itself, says what its evidence is of, and fills them."""
+    x = np.random.default_rng(0).normal(size=(80, 3))
+    x[x[:, 0] > 0.5, 0] = np.nan
+    np.save(tmp_path / "own.npy", x)
+    how = ["--recipe", "not_miwae", *TINY, "--set", "samples=3"]
+    told = vaes_("train", tmp_path / "own.npy", *how, "--out", tmp_path / "run")
+    assert told.code == 0, told.err
+    assert "of the values and of where gaps are" in told.out
+    assert vaes_("impute", tmp_path / "run", "--out", tmp_path / "f").code == 0
+    filled = np.load(tmp_path / "f" / "rows.npy")
+    assert np.isfinite(filled).all()
+    assert np.allclose(filled[~np.isnan(x)], x[~np.isnan(x)], atol=1e-6)
+    assert vaes_("detect", tmp_path / "run", "--out", tmp_path / "d").code == 0
+    told = vaes_("train", "digits", *how)
+    assert (told.code, "not_miwae is for rows of reals" in told.err.splitlines()[-1]) == (2, True)

@@ -98,7 +98,8 @@ class Model(nn.Module, ABC):
     players: Mapping[str, Player]
     phases: tuple[Phase, ...] = (Phase("train"),)
     bound: Bound = "lower"
-    evidence: Literal["x", "x|c", "x,y", "x|total"] = "x"
+    # what is scored: y labels, c conditions, s where gaps are
+    evidence: Literal["x", "x|c", "x,y", "x,s", "x|total"] = "x"
     warmup: float = 0.0  # share of the budget in which the loss is not yet what it will be
     whole_epochs: ClassVar[bool] = False  # True: every pass of the data must be complete
 

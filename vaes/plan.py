@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from vaes.dist.selected import SelfMasking
 from vaes.errors import UsageError
 from vaes.machine import compiler, cores, onednn_is_exact
 from vaes.model import Model
@@ -187,7 +188,7 @@ def widest(model: Model) -> int:
     area = math.prod(model.spec.shape[1:])
     found = [model.spec.size, model.latent]
     for module in model.modules():
-        if isinstance(module, ColumnNet):
+        if isinstance(module, (ColumnNet, SelfMasking)):
             found.append(module.width)
         elif isinstance(module, nn.Linear):
             found.append(max(module.in_features, module.out_features))

@@ -68,7 +68,8 @@ def train(
         split_options(recipe, options)
     seed = options.get("seed", Settings.seed)
     source = sources.load(data, **(reading or {}))
-    prepared = sources.prepare(source, seed=seed, **(preparing or {}))
+    preparing = (recipes.reads(recipe) if recipe else {}) | (preparing or {})
+    prepared = sources.prepare(source, seed=seed, **preparing)
     recipe = recipe or recipes.default(prepared.spec)
     ours, settings = split_options(recipe, options)
     for part, use in ((prepared.valid, "choose the weights"), (prepared.test, "evaluate them")):

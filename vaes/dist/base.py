@@ -70,7 +70,8 @@ class Likelihood(Distribution, ABC):
 
     @abstractmethod
     def terms(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """log p per entry, (*k, n, *shape), 0 where `mask` is False; their sum is log p(x)."""
+        """log p per entry, (*k, n, *shape), 0 where `mask` is False; their sum is log p(x). Of a
+        model of the gaps themselves, log p of the gap where `mask` is False."""
 
     @abstractmethod
     def draw(self, generator: torch.Generator | None = None) -> Tensor:
@@ -88,6 +89,11 @@ class Likelihood(Distribution, ABC):
         depends on others override this.
         """
         return torch.where(mask, x, self.draw(generator))
+
+    def expected(self, x: Tensor, mask: Tensor) -> Tensor | None:
+        """The mean of what `complete` draws, (*k, n, *shape); None where it has no closed form."""
+        independent = type(self).complete is Likelihood.complete
+        return torch.where(mask, x, self.mean) if independent else None
 
     def log_prob(self, value: Tensor, mask: Tensor | None = None) -> Tensor:
         """log p of the observed entries, (*k, n), nats in model space."""

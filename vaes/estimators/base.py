@@ -117,7 +117,8 @@ class Estimator(BaseEstimator, ABC):
             seed=self._seed,
             kind=self._kinds(source),
             binarize=self.binarize,
-            missing=self.missing,
+            missing=self.missing
+            or (recipes.reads(self.recipe) if self.recipe else {}).get("missing"),
         )
         self.spec_, self.schema_, self.notes_ = prepared.spec, prepared.schema, prepared.notes
         self.recipe_ = self.recipe or self._default()

@@ -41,13 +41,14 @@ class Baseline:
     bound: str = "exact"
 
 
-def independent(train: Data, test: Data) -> Baseline:
+def independent(train: Data, test: Data, gaps: bool = False) -> Baseline:
     """Every entry by itself, fitted to the observed training entries.
 
     Discrete entries and pieces of numeric columns: a histogram with a pseudo-count of 1 / levels
     per level (one extra observation, spread evenly). Reals: a Gaussian with the moments of the
     column (variance / N). Counts: a negative binomial with the column's mean, or its share of the
-    row's total where that is given, and the likeliest of 41 dispersions.
+    row's total where that is given, and the likeliest of 41 dispersions. gaps: whether an entry is
+    there counts too, as often as in training.
     """
     _nonempty(train, test)
     kinds, levels, offset = _entries(train.spec, train.x.device)
@@ -58,7 +59,7 @@ def independent(train: Data, test: Data) -> Baseline:
     counted = [i for i, (kind, _) in enumerate(train.spec.column_kinds()) if kind == "count"]
     of_counts = _Counted(train, counted) if counted else None
     jacobian = train.spec.log_jacobian.flatten().to(train.x.device)
-    scores = []
+    there, scores = _observed(train), []
     for batch in test.batches(CHUNK):
         x, seen = _flat(batch)
         place = offset + _codes(x, kinds, levels)
@@ -70,6 +71,8 @@ def independent(train: Data, test: Data) -> Baseline:
         if of_counts is not None:
             terms[:, counted] = of_counts.terms(batch)
         scores.append(torch.where(seen, terms, 0.0).sum(1))
+        if gaps:
+            scores[-1] += torch.where(seen, there.log(), (-there).log1p()).sum(1)
     return _baseline("independent", torch.cat(scores))
 
 
@@ -254,6 +257,13 @@ def _column_moments(train: Data) -> tuple[Tensor, Tensor]:
         x, seen = _flat(batch)
         square += torch.where(seen, (x - mean).square(), 0.0).sum(0)
     return mean, (square / count.clamp(min=1)).clamp(min=FLOOR)
+
+
+def _observed(train: Data) -> Tensor:
+    """The share of rows that have each entry, with one row more that has half of it, (D,)."""
+    if train.mask is None:
+        return torch.full((train.spec.size,), (len(train) + 0.5) / (len(train) + 1)).double()
+    return (train.mask.flatten(1).double().sum(0) + 0.5) / (len(train) + 1)
 
 
 def _nonempty(train: Data, test: Data) -> None:

@@ -24,7 +24,8 @@ def summary(model: Model, train: Data, test: Data, seed: int = 0, k: int = DRAWS
     found = bound(model, there, seed=seed)
     result: dict[str, Any] = {
         "n": found.n,
-        "unit": "nats per row, in the units of the data",
+        "unit": "nats per row, in the units of the data"
+        + (", of the values and of where gaps are" if model.evidence == "x,s" else ""),
         "elbo": None,
         "elbo_se": None,
         "log_evidence": None,
@@ -50,15 +51,18 @@ def summary(model: Model, train: Data, test: Data, seed: int = 0, k: int = DRAWS
     if model.spec.discrete:
         seen = model.spec.size if test.mask is None else int(test.mask.sum()) / len(test)
         result["bits_per_dim"] = -score.mean / (seen * math.log(2))
-    result["baselines"] = baselines(train, test, model.latent)
+    result["baselines"] = baselines(train, test, model.latent, gaps=model.evidence == "x,s")
     return result
 
 
-def baselines(train: Data, test: Data, latent: int) -> dict[str, dict[str, Any]]:
+def baselines(
+    train: Data, test: Data, latent: int, gaps: bool = False
+) -> dict[str, dict[str, Any]]:
     """What independent entries, probabilistic PCA and, for tables of unlike columns, a mixture of
-    independent columns reach on the same rows, in the same unit."""
-    found = [independent(train, test), ppca(train, test, latent)]
-    if not train.spec.uniform:
+    independent columns reach on the same rows, in the same unit; with `gaps`, entries whose gaps
+    are independent of everything, which the others do not explain."""
+    found = [independent(train, test, gaps), None if gaps else ppca(train, test, latent)]
+    if not gaps and not train.spec.uniform:
         found.append(latent_class(train, test))
     return {
         b.name: {"log_evidence": b.mean, "log_evidence_se": b.se} for b in found if b is not None

@@ -67,6 +67,11 @@ def settings(name: str) -> dict[str, Any]:
     return dict(getattr(recipe(name), "SETTINGS", {}))
 
 
+def reads(name: str) -> dict[str, Any]:
+    """How rows are prepared for a recipe where nothing else is said: what it names in `READS`."""
+    return dict(getattr(recipe(name), "READS", {}))
+
+
 def build(name: str, spec: Spec, **hyperparameters: Any) -> Model:
     """The model of recipe `name` for rows of `spec`; an unknown option is one line."""
     known = options(name)

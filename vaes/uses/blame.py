@@ -30,7 +30,7 @@ def blame(model: Model, data: Rows, *, k: int = 64, seed: int = 0, method: str =
     "weights", log sum_k W_k / p(x_j|z_k), W the normalised weights of the whole row: one pass for
     all entries, but codes of a row that an odd entry has pulled along hardly reach where the other
     entries point. This sum has a heavy tail and an odd entry gets
-    too little blame · "auto": leave-out up to 64 entries a row.
+    too little blame · "auto": leave-out up to 64 entries a row, weights for models of gaps.
 
     With "weights", where entries depend on each other given z (an autoregressive likelihood), x_j
     is blamed for its own term only. Densities have units: compare entries by how far each lies
@@ -39,8 +39,12 @@ def blame(model: Model, data: Rows, *, k: int = 64, seed: int = 0, method: str =
     refuse_without_bound(model)
     if k < 1 or method not in METHODS:
         raise UsageError(f"k={k}, method '{method}': k >= 1; {did_you_mean(str(method), METHODS)}")
+    # to such a model an entry that is left out is one that went missing, for reasons of its own
+    gaps_tell = model.evidence == "x,s"
+    if method == "leave-out" and gaps_tell:
+        raise UsageError("method leave-out makes gaps, which this model explains; use weights")
     if method == "auto":
-        method = "leave-out" if model.spec.size <= FEW else "weights"
+        method = "leave-out" if model.spec.size <= FEW and not gaps_tell else "weights"
     of = _by_leaving_out if method == "leave-out" else _by_weights
     parts = []
     with evaluating(model):

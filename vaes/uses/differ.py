@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from vaes.batch import Batch, Data, Spec, generator
-from vaes.dist.base import Likelihood, filled
+from vaes.dist.base import filled
 from vaes.errors import UsageError
 from vaes.evaluate.likelihood import ENTRIES
 from vaes.model import Model
@@ -106,8 +106,8 @@ def _features(model: Model, z: Tensor, batch: Batch, draw: torch.Generator) -> T
     if batch.total is not None:
         batch = replace(batch, total=model.totals(len(batch)), mask=None)
     p, spec = model.likelihood(z, batch), model.spec
-    if type(p).complete is not Likelihood.complete:
-        mask = torch.ones_like(batch.x, dtype=torch.bool) if batch.mask is None else batch.mask
+    mask = torch.ones_like(batch.x, dtype=torch.bool) if batch.mask is None else batch.mask
+    if p.expected(batch.x, mask) is None:
         return _indicators(spec, p.complete(batch.x, mask, draw))
     mean = p.mean.flatten(z.dim() - 1).double()
     start, counts = _columns(spec, z.device)

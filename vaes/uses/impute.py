@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from vaes.batch import Batch, Spec, generator
-from vaes.dist.base import Likelihood
 from vaes.dist.cells import Celled
 from vaes.errors import UsageError
 from vaes.evaluate.likelihood import refuse_without_bound
@@ -142,9 +141,9 @@ def _candidates(
             continue
         rows = [p.complete(batch.x, batch.mask, draw) for _ in range(-(-COMPLETIONS // k))]
         values.append(torch.stack([each.flatten(2)[:, row, column] for each in rows]))
-        # given z, entries that are drawn as they are have the mean of p(x|z), without the noise
-        if type(p).complete is Likelihood.complete:
-            means.append(p.mean.flatten(2)[:, row, column])
+        # given z, the mean of what is drawn is often known, without the noise
+        if (expected := p.expected(batch.x, batch.mask)) is not None:
+            means.append(expected.flatten(2)[:, row, column])
     return Candidates(
         found.z,
         normalised(log_weights(model, batch, found, torch.cat(log_p))),

@@ -38,7 +38,8 @@ def differ(
     opened = Opened(run)
     source, groups = _grouped(opened, opened.where(data), by)
     hidden = _hidden(opened, groups.entry)
-    given = _blind(sources.encode(opened.schema, opened.spec, source), hidden)
+    encoded = sources.encode(opened.schema, opened.spec, source)
+    given = _blind(encoded, hidden, opened.model.evidence)
     a, b = (given.part(torch.from_numpy(rows)) for rows in (groups.a, groups.b))
     found = uses.differ(opened.model, a, b, seed=seed)
     flat = {name: getattr(found, name).flatten().cpu().numpy() for name in found.__annotations__}
@@ -125,10 +126,10 @@ def _hidden(opened: Opened, entry: int | None) -> list[int]:
     return [j for j in (entry, gate) if j is not None and j >= 0]
 
 
-def _blind(data: Data, hidden: Sequence[int]) -> Data:
+def _blind(data: Data, hidden: Sequence[int], evidence: str) -> Data:
     """The rows without what tells the groups apart, so that no code knows more than the other
     columns say; a model that was trained on complete rows sees it all the same."""
-    if not hidden or data.mask is None:
+    if not hidden or data.mask is None or evidence == "x,s":  # to which a gap says something
         return data
     mask = data.mask.clone()
     mask[:, list(hidden)] = False

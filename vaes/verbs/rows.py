@@ -53,6 +53,8 @@ def _fixed(opened: Opened, where: Sequence[str]) -> Data:
     spec, gates = opened.spec, opened.schema["layout"].get("gates", ())
     if opened.schema["layout"]["kind"] != "table" or not spec.missing:
         raise UsageError("--where fixes columns of a table that was trained on with gaps allowed")
+    if opened.model.evidence == "x,s":
+        raise UsageError("--where leaves columns out, which this model takes for gaps; use another")
     names = list(spec.names[spec.gates :])
     told: dict[str, str] = {}
     for pair in where:
