@@ -14,6 +14,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from tests.commands import vaes_
 from vaes import VAE
+from vaes import data as sources
 
 N = 240
 
@@ -330,3 +331,47 @@ def test_parquet_comes_back_as_parquet(trial):
     assert len(pd.read_parquet(trial / "q" / "rows.parquet")) == 5
     assert vaes_("differ", trial / "p", "--by", "group", "--out", trial / "r").code == 0
     assert "dose" in set(pd.read_parquet(trial / "r" / "differences.parquet")["column"])
+
+
+def test_rows_that_fit_in_part_are_used_and_said(folder, monkeypatch):
+    """Columns beside the run's, in any order; many more gaps; dates are no numbers."""
+    monkeypatch.chdir(folder)
+    lines = people(folder / "plain.csv", 60, seed=3, gaps=False).read_text().splitlines()
+    cells = [line.split(",") for line in lines]
+
+    def scored(rows: list[list[str]]) -> tuple[int, str, str]:
+        Path("fits.csv").write_text("\n".join(map(",".join, rows)) + "\n")
+        told = vaes_("score", "run", "fits.csv", "--k", 20)
+        return told.code, told.out, told.err
+
+    code, out, err = scored(cells)
+    assert (code, len(err.splitlines())) == (0, 1)
+    wide = [[*reversed(row), "more", "x"] for row in cells]
+    wide[0][-2:] = ["extra", "other"]
+    code, same, err = scored(wide)
+    assert (code, same) == (0, out)
+    assert "left out 2 columns that the run does not have: extra, other" in err
+    code, _, err = scored([cells[0], *([*row[:3], "", *row[4:]] for row in cells[1:])])
+    assert code == 0
+    assert "more gaps than the run was trained with" in err
+    assert "price 100%" in err
+    code, _, err = scored([cells[0], *([*row[:3], "2024-01-05", *row[4:]] for row in cells[1:])])
+    assert (code, len(err.splitlines())) == (1, 1)
+    assert "column 'price' holds dates" in err
+
+
+def test_suspicious_columns_are_said(tmp_path):
+    draw = np.random.default_rng(0)
+    lines = ["x,copy,fixed,word,class"]
+    for i in range(3000):
+        kind = draw.integers(2)
+        lines.append(f"{draw.normal():.3f},{5 * kind},7,w{i % 1200},{'ab'[kind]}")
+    (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
+    notes = sources.load(tmp_path / "t.csv", label="class").notes
+    assert "column 'copy' tells the label without fail" in " ".join(notes)
+    assert "'x' tells" not in " ".join(notes)
+    assert "the same value in every row, which says nothing: fixed" in notes
+    assert any("'word' is set aside: 1,200 categories, more than 1,000" in n for n in notes)
+    kept = sources.load(tmp_path / "t.csv", kind={"word": "category"})
+    assert len(kept.layout["categories"][kept.names.index("word")]) == 1200
+    assert not any("tells the label" in note for note in kept.notes)

@@ -362,8 +362,9 @@ def test_columns_are_found_by_name(run, order):
     assert torch.equal(encode(*run, new[order]).x, encode(*run, new).x)
     with refused("column 'word'", "not given"):
         encode(*run, new.drop(columns="word"))
-    with refused("column 'more'", "--drop more"):
-        encode(*run, new.assign(more=1))
+    wider = new.assign(more=1)[["more", *new.columns]]  # left out, and said
+    assert torch.equal(encode(*run, wider).x, encode(*run, new).x)
+    assert "left out a column that the run does not have: more" in alike(*run, wider).notes
 
 
 def test_words_stay_words_where_new_ones_look_like_numbers(tmp_path: Path):

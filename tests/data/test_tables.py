@@ -84,7 +84,7 @@ def test_a_late_float_in_a_column_of_whole_numbers(tmp_path: Path):
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
-        ("a,b\n1,2\n3\n", ["row 1", "1 cells instead of 2"]),
+        ("a,b\n1,2\n3\n", ["row 1", "1 cells instead of 2", "nothing stands in column 'b'"]),
         ("a,b\n1,2\n3,4,5\n", ["row 1", "3 cells instead of 2"]),
         ("a,b\n" + "1,2\n" * 10 + "1,x\n", ["column 'b'", "'x'", "row 10", "--drop b"]),
         ("a,b\n" + "1,2\n" * 10 + "1,\x00\n", ["column 'b'", "row 10", "no number"]),

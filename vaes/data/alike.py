@@ -12,6 +12,8 @@ from vaes.batch import Spec
 from vaes.data.source import Source, nearest, only_names, shown
 from vaes.errors import DataError
 
+MORE_GAPS = 0.2  # share of the rows by which a column's gaps exceed those of training, to be said
+
 
 def alike(
     schema: dict[str, Any], spec: Spec, data: Any, skip_bad: bool = False, unseen: bool = False
@@ -30,7 +32,10 @@ def alike(
             + (f" ({only_names(names)})" if names else "")
         )
     if schema["layout"].get("kind") == "table":
+        _same_dates(schema["layout"], source)
         _same_words(schema["layout"], spec, source, unseen)
+        if spec.missing:
+            _more_gaps(schema["layout"], source)
     source.y = _known_labels(spec, source)
     source.classes = spec.classes if source.y is not None else ()
     return source
@@ -81,20 +86,32 @@ def _in_order(schema: dict[str, Any], spec: Spec, source: Source) -> Source:
                 f"the run expects a column '{shown(name)}', which was not given; "
                 + nearest(name, source.names)
             )
-    extra = [shown(name) for name in source.names if name not in names]
+    extra = [name for name in source.names if name not in names]
     if extra:
-        raise DataError(
-            f"column '{extra[0]}' was given; the run expects {only_names(names)}: "
-            f"--drop {extra[0]} leaves it out"
-        )
+        what = "a column" if len(extra) == 1 else f"{len(extra)} columns"
+        source.notes.append(f"left out {what} that the run does not have: {only_names(extra)}")
     order = [source.names.index(name) for name in names]
-    if order != sorted(order):
+    if extra or order != sorted(order):
         source.x, source.names = source.x[:, order], names
         for key in ("dtypes", "categories"):
             if key in source.layout:
                 listed = [source.layout[key][i] for i in order]
                 source.layout = {**source.layout, key: listed}
     return source
+
+
+def _same_dates(layout: dict[str, Any], source: Source) -> None:
+    """Raise DataError where dates stand in a column of something else, or something else in one of
+    dates: both are numbers here, and mean other things."""
+    if source.layout.get("kind") != "table":
+        return
+    told = ("dates", "no dates")
+    for j, (ours, given) in enumerate(zip(layout["dtypes"], source.layout["dtypes"], strict=True)):
+        expected, found = (dtype.startswith(("date", "timestamp")) for dtype in (ours, given))
+        if expected != found and not np.isnan(source.x[:, j]).all():
+            raise DataError(
+                f"{source.column(j)} holds {told[not found]}; the run expects {told[not expected]}"
+            )
 
 
 def _same_words(layout: dict[str, Any], spec: Spec, source: Source, unseen: bool) -> None:
@@ -129,6 +146,19 @@ def _same_words(layout: dict[str, Any], spec: Spec, source: Source, unseen: bool
             how = "odd in itself" if unseen else "a gap"
             source.notes.append(f"{what}: {how}, as in {len(new):,} rows in all")
     source.layout = {**source.layout, "categories": list(known)}
+
+
+def _more_gaps(layout: dict[str, Any], source: Source) -> None:
+    """A line where columns have far more gaps than the training rows had."""
+    if not layout.get("gap_shares") or source.layout.get("kind") != "table":
+        return
+    shares = np.isnan(source.x).mean(0)
+    more = np.flatnonzero(shares > np.array(layout["gap_shares"]) + MORE_GAPS)
+    if len(more):
+        told = [f"{source.names[j]} {shares[j]:.0%} ({layout['gap_shares'][j]:.0%})" for j in more]
+        source.notes.append(
+            f"more gaps than the run was trained with (in brackets): {only_names(told)}"
+        )
 
 
 def _as_words(values: np.ndarray, dtype: str) -> list[str]:

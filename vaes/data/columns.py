@@ -25,6 +25,7 @@ PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 CALENDAR, NANOSECONDS = (-62_135_596_800, 253_402_300_799), (-9_223_372_036, 9_223_372_036)
 NUMBERS_FROM = 0.9  # share of cells that are numbers from which the others are mistakes
 MOST_DISTINCT, DISTINCT_SHARE = 50, 0.5  # values of a text column beyond which it is no category
+MOST_WORDS = 1000  # categories of a column beyond which it is data only where it is asked for
 MOST_LENGTH = 1000  # characters of a category's name
 
 
@@ -228,6 +229,10 @@ def _categories(text: pa.ChunkedArray, dtype: str) -> Column:
     n, aside = int((codes >= 0).sum()), ""
     if len(names) > MOST_DISTINCT and len(names) > DISTINCT_SHARE * n:
         aside = f"{len(names):,} different words in {n:,} rows: free text or an identifier"
+    elif len(names) > MOST_WORDS:
+        aside = (
+            f"{len(names):,} categories, more than {MOST_WORDS:,}; --kind COLUMN=category keeps it"
+        )
     elif max(map(len, names), default=0) > MOST_LENGTH:
         aside = f"a cell has more than {MOST_LENGTH} characters: free text"
     return Column(values, dtype, tuple(names[i] for i in order), aside)

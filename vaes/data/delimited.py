@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from vaes.data.arrays import brief
-from vaes.data.source import check_memory
+from vaes.data.source import check_memory, shown
 from vaes.errors import DataError
 
 MISSING = ("", "na", "n/a", "nan", "null", "none", "#n/a", "?")
@@ -28,14 +28,14 @@ def read_csv(path: Path) -> tuple[pa.Table, bool]:
     names = [c.strip() or f"unnamed_{j + 1}" for j, c in enumerate(cells)]
     if not header:
         names = [f"column_{j + 1}" for j in range(len(cells))]
-    return _cells(path, len(names), delimiter, skip).rename_columns(names), header
+    return _cells(path, names, delimiter, skip).rename_columns(names), header
 
 
-def _cells(path: Path, columns: int, delimiter: str, skip: int) -> pa.Table:
+def _cells(path: Path, names: list[str], delimiter: str, skip: int) -> pa.Table:
     """All cells below the first `skip` lines as text, in columns named "0", "1", ..."""
     from pyarrow import csv as arrow_csv
 
-    keys = [str(j) for j in range(columns)]
+    keys = [str(j) for j in range(len(names))]
     batches, size = [], 0
     try:
         stream = arrow_csv.open_csv(
@@ -59,7 +59,12 @@ def _cells(path: Path, columns: int, delimiter: str, skip: int) -> pa.Table:
         what = brief(error)
         if ragged:
             row, expected, got = (int(number) for number in ragged.groups())
-            what = f"row {row - 1 - skip} (the first is 0) has {got} cells instead of {expected}"
+            what = f"row {row - 1 - skip} (the first is 0) has {got} cells instead of {expected}: "
+            what += (
+                f"nothing stands in column '{shown(names[got])}'"
+                if got < expected
+                else f"the last column is '{shown(names[-1])}'"
+            )
         elif "Could not skip" in what:
             what = "there is nothing below its first line"
         elif "invalid UTF8" in what:

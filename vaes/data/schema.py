@@ -86,6 +86,8 @@ def prepare(
         pairs = zip(source.x.T, source.layout["dtypes"], strict=True)
         schema["layout"]["steps"] = [step(x[~np.isnan(x)], dtype) for x, dtype in pairs]
         schema["layout"]["gates"] = gated
+        shares = np.isnan(source.x[rows["train"]]).mean(0)
+        schema["layout"]["gap_shares"] = [round(float(share), 4) for share in shares]
     parts = {part: _data(schema, spec, whole, rows[part], part) for part in PARTS}
     notes = [*source.notes, told, *decision.notes, *_gaps_told(source, gated)]
     notes += [sizes_told(source, rows, seed), *repeats(source, rows)]

@@ -110,7 +110,7 @@ def from_table(
     kind = kind or {}
     _check_names(table, [*drop, *kind], lenient)
     if not table.num_rows:
-        raise DataError(f"{name} has 0 rows")
+        raise DataError(f"{name} has 0 rows below the names of its columns")
     check_memory(8 * table.num_rows * table.num_columns, name)
     left = [n for n in table.column_names if n not in drop]
     labels = _asked_label(table.column_names, label, lenient)
@@ -137,7 +137,31 @@ def from_table(
         source.y, source.classes = labels_of(table[labels], labels)
         found = only_names(source.classes)
         source.notes.append(f"column '{shown(labels)}' is taken as labels, not as data: {found}")
+    if not lenient:
+        source.notes += _suspicious(source)
     return source
+
+
+def _suspicious(source: Source) -> list[str]:
+    """What is read as it is, and said: columns that tell the label, and columns that never vary."""
+    told, alone = [], []
+    for j, name in enumerate(source.names):
+        found, place = np.unique(source.x[:, j], return_inverse=True)
+        if len(found) == 1:
+            alone.append(name)
+        elif source.y is not None and len(found) <= MOST_CLASSES and len(source) >= 5 * len(found):
+            # every value has one label: the least and the largest code beside it are the same
+            low, high = np.full(len(found), np.inf), np.full(len(found), -np.inf)
+            np.minimum.at(low, place, source.y)
+            np.maximum.at(high, place, source.y)
+            if (low == high).all() and len(source.classes) > 1:
+                told.append(
+                    f"column '{shown(name)}' tells the label without fail, and is data all the "
+                    f"same: --drop {shown(name)} leaves it out"
+                )
+    if alone and len(alone) < len(source.names):
+        told.append(f"the same value in every row, which says nothing: {only_names(alone)}")
+    return told
 
 
 def to_table(schema: dict[str, Any], names: Sequence[str], values: np.ndarray) -> pa.Table:
