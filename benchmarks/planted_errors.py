@@ -96,9 +96,23 @@ PLANTS = [
     Plant(
         "missing columns drawn without what is observed after them",
         AUTOREGRESSIVE,
-        "self._told(known, mask).unsqueeze(-1)).sum(-2)",
-        "self._told(known, mask).unsqueeze(-1))[..., :1, :].sum(-2)",
+        "self.context + shown.sum(-2)",
+        "self.context + shown[..., :1, :].sum(-2)",
         (T_AUTOREGRESSIVE,),
+    ),
+    Plant(
+        "cells a knot away from their curve",
+        "vaes/nets/curves.py",
+        "at - left",
+        "at - left + 1",
+        ("tests/nets/test_nets.py",),
+    ),
+    Plant(
+        "codes of a gap not weighted by what is observed",
+        "vaes/uses/cells.py",
+        "weight[:, rows].unsqueeze(-1) * share",
+        "share / len(z)",
+        ("tests/uses/test_impute.py",),
     ),
     Plant(
         "the width of a piece left out of its density",

@@ -16,7 +16,9 @@ READS = {"missing": "nan"}
 SETTINGS = {"lr": 3e-3, "batch": 256, "schedule": "cosine", "presented": 600_000}
 
 
-def build(spec: Spec, *, samples: int = 20, **parts: Any) -> Model:
+def build(
+    spec: Spec, *, samples: int = 20, scale: str | float | None = "shared", **parts: Any
+) -> Model:
     """Reals with gaps, where each column's values go missing by a logistic of the value itself.
 
     The evidence is that of the values that are there and of where the gaps are. What tells that
@@ -24,7 +26,8 @@ def build(spec: Spec, *, samples: int = 20, **parts: Any) -> Model:
     predict them: a decoder that is too free (or columns that have nothing in common) can fit the
     cut values as they are; hidden=[] keeps it linear.
 
-    samples: draws of z per row and step, the K of the bound · parts: see `compose`.
+    samples: draws of z per row and step, the K of the bound · scale, parts: see `compose`; a column
+    with noise of its own can explain its cut values by it, so there is one for all.
     """
     kinds = set(spec.kinds)
     if kinds != {"real"} or len(spec.shape) != 1:
@@ -38,7 +41,7 @@ def build(spec: Spec, *, samples: int = 20, **parts: Any) -> Model:
             "not_miwae learns where gaps are, but the rows were read as complete; --missing nan "
             "takes NaN for a gap"
         )
-    model = compose(spec, Iwae(samples), **parts)
+    model = compose(spec, Iwae(samples), scale=scale, **parts)
     decoder = cast(Readout, model.decoder)
     decoder.head = SelfMasking(cast(Normal, decoder.head))
     model.evidence = "x,s"
