@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from vaes.batch import Batch, Data, Spec
 from vaes.dist import likelihood_head, posterior_head
 from vaes.dist.base import Latent, Likelihood
+from vaes.dist.autoregressive import Autoregressive
 from vaes.dist.cells import Cells
 from vaes.dist.counts import Counts
 from vaes.dist.priors import Prior, StandardNormal
@@ -163,8 +164,10 @@ class Composed(Model):
 
     def begin(self, phase: str, data: Data) -> None:
         self.latent_prior.begin(self, phase, data)
-        if self.spec.totals:
-            self._counts().fit(data)
+        for part in self.decoder.modules() if phase == "train" else ():
+            # what a head need not learn by steps: marginals, totals
+            if isinstance(part, (Autoregressive, Counts)):
+                part.fit(data)
 
     def totals(self, n: int, draw: torch.Generator | None = None) -> Tensor | None:
         return self._counts().totals(n, draw) if self.spec.totals else None

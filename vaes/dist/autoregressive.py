@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from vaes.batch import Spec
+from vaes.batch import Data, Spec
 from vaes.dist.base import filled, masked, wide
 from vaes.dist.cells import Celled, Cells, gaps, median, pick
 from vaes.nets.columns import ColumnNet
@@ -173,6 +173,17 @@ class Autoregressive(nn.Module):
         self.shown_by = spec.shown_by
         self.net = ColumnNet(self.cells.sizes, width, dropout, self.cells.ordered if smooth else ())
         self.context = nn.Sequential(nn.Linear(latent, width), nn.SiLU(), nn.Linear(width, width))
+
+    @torch.no_grad()
+    def fit(self, data: Data) -> None:
+        """Every column starts at its marginal, so that steps go into what depends on what."""
+        counts = torch.zeros(self.cells.total, dtype=torch.float64, device=data.x.device)
+        for batch in data.batches(1000):
+            counts += self.cells.one_hot(batch.x, batch.mask).double().sum(0)
+        for j, n in enumerate(self.cells.sizes):
+            cells = slice(self.net.starts[j], self.net.starts[j] + n)
+            share = (counts[cells] + 1 / n) / (counts[cells].sum() + 1)
+            self.net.base[cells] = share.log().to(self.net.base)
 
     def forward(self, z: Tensor) -> AutoregressiveLikelihood:
         return AutoregressiveLikelihood(
