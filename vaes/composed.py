@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from vaes.batch import Batch, Data, Spec
 from vaes.dist import likelihood_head, posterior_head
-from vaes.dist.base import Latent, Likelihood
 from vaes.dist.autoregressive import Autoregressive
+from vaes.dist.base import Latent, Likelihood
 from vaes.dist.cells import Cells
 from vaes.dist.counts import Counts
 from vaes.dist.priors import Prior, StandardNormal
