@@ -18,7 +18,8 @@ from tests.commands import TINY, images, made, vaes_
 from vaes import disk, recipes
 
 VERBS = ["train", "sample", "vary", "reconstruct", "encode", "interpolate", "traverse", "score"]
-VERBS += ["differ", "recipes", "data", "doctor"]
+VERBS += ["impute", "detect", "cluster", "augment", "denoise", "differ"]
+VERBS += ["recipes", "data", "doctor"]
 
 
 @pytest.fixture(scope="module")

@@ -169,6 +169,16 @@ def test_rows_under_a_condition(folder):
         assert said in told.err
 
 
+def test_one_dimension_at_a_time_moves_and_two_rows_are_joined(folder):
+    """The prior of a table is a flow: its range is that of its draws."""
+    for verb in ("traverse", "interpolate"):
+        told = vaes_(verb, folder / "run", "--out", folder / verb)
+        assert told.code == 0, told.err
+    found = rows(next((folder / "traverse").glob("*.csv")))
+    assert {row["town"] for row in found} <= {"Bern", "Genf", "Zug"}
+    assert len({row["price"] for row in found}) > 3
+
+
 def test_codes_tell_what_the_columns_share():
     """Six columns that a hidden class explains: z holds the class, or most of its log 4 nats."""
     draw = np.random.default_rng(0)

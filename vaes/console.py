@@ -1,6 +1,6 @@
 """Progress: a bar with ETA, nats, rate, distortion, active units; plain lines without a terminal.
 
-All of it goes to standard error, so that standard output holds results alone.
+Progress and remarks go to standard error; standard output holds results alone.
 """
 
 from __future__ import annotations

@@ -69,3 +69,12 @@ def test_it_learns_a_bent_density_to_within_a_tenth_of_a_nat():
         held = -Flow(couplings, 2000).log_prob(z[2000:])
     assert held.mean().item() < entropy + 0.1
     assert held.mean().item() > entropy - 4 * held.std().item() / 2000**0.5
+
+
+def test_moments_are_those_of_its_draws():
+    flow = Flow(bent(2), 3)
+    drawn = flow.sample((40_000,))[:, 0]
+    error = drawn.std(0) / 1024**0.5
+    assert flow.mean.shape == flow.stddev.shape == (3, 2)
+    assert ((flow.mean[0] - drawn.mean(0)).abs() < 4 * error).all()
+    torch.testing.assert_close(flow.stddev[0].detach(), drawn.std(0), rtol=0.15, atol=0)

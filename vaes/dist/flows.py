@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import constraints
 
+from vaes.batch import generator
 from vaes.dist.base import HALF_LOG_2PI, Latent
 
 STRETCH = 2.0  # a coupling scales by e^-2 ... e^2
@@ -78,6 +79,25 @@ class Flow(Latent):
     def draw(self, noise: Tensor) -> Tensor:
         return self.couplings.from_noise(noise)
 
+    def sample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:
+        return self.draw(self._noise(sample_shape, self.couplings.fixed)).detach()
+
     def log_prob(self, value: Tensor) -> Tensor:
         noise, change = self.couplings.to_noise(value)
         return (-0.5 * noise.square() - HALF_LOG_2PI).sum(-1) + change
+
+    @property
+    def mean(self) -> Tensor:
+        """By 1,024 fixed draws, as the standard deviation is."""
+        return self._drawn().mean(0).expand(*self.batch_shape, -1)
+
+    @property
+    def variance(self) -> Tensor:
+        return self._drawn().var(0).expand(*self.batch_shape, -1)
+
+    def _drawn(self) -> Tensor:
+        like = self.couplings.fixed
+        draw = generator("moments", device=like.device)
+        shape = (1024, self.noise_size)
+        noise = torch.randn(shape, generator=draw, dtype=like.dtype, device=like.device)
+        return self.draw(noise)

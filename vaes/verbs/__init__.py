@@ -1,11 +1,16 @@
-"""What the command does with a trained run: a new folder with rows, a picture and JSON per verb.
+"""What the command does with a trained run: for most verbs a new folder with what they made and
+`result.json`; `score` prints.
 
+A verb reads and writes; what it asks of the model is the function of the same name in `vaes.uses`.
 A verb's folder is `--out`, or <run>/<verb>-<n> with the first free n; nothing is written over.
 Rows are written in the kind that came in.
 """
 
-from vaes.verbs.answers import augment, cluster, detect, impute
-from vaes.verbs.groups import differ
+from vaes.verbs.augment import augment
+from vaes.verbs.cluster import cluster
+from vaes.verbs.detect import detect
+from vaes.verbs.differ import differ
+from vaes.verbs.impute import impute
 from vaes.verbs.rows import (
     denoise,
     encode,
