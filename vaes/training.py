@@ -85,7 +85,8 @@ def train(
         f"{prepared.schema['name']}-{recipe}",
         {
             "recipe": recipe,
-            "options": ours,
+            # the defaults too: a later version may have others, and the weights fit these
+            "options": recipes.defaults(recipe) | ours,
             "custom": sorted(bodies),
             "spec": prepared.spec.to_json(),
             "schema": prepared.schema,

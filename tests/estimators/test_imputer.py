@@ -19,7 +19,7 @@ GAPS = np.where(HOLES, np.nan, ROWS)
 
 @pytest.fixture(scope="module")
 def linear() -> VAEImputer:
-    return VAEImputer("ppca", latent=2, draws=4000).fit(GAPS)
+    return VAEImputer("ppca", latent=2, k=4000).fit(GAPS)
 
 
 def conditional(model: VAEImputer) -> tuple[np.ndarray, np.ndarray]:

@@ -33,20 +33,20 @@ USUAL = {
 class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Estimator):
     """Fills gaps (NaN) with what a variational autoencoder, trained on rows with gaps, expects.
 
-    Parameters: draws, codes of each row that the expectation is over; all others as `vaes.VAE` has
+    Parameters: k, codes of each row that the expectation is over; all others as `vaes.VAE` has
     them, but for `missing`, and for the recipe: `iwae` where that of `vaes.VAE` is `vae`, and
     `tabular` with options of its own (`USUAL`) where nothing else is said. Fitted: as `vaes.VAE`.
     The rows given to `fit` need have no gaps; a frame may hold words.
     """
 
     _: KW_ONLY
-    draws: int = 64
+    k: int = 64
     missing: str | None = field(init=False, default="nan")
 
     def fit(self, X: Any, y: Any = None) -> VAEImputer:
         """Trains on rows X, gaps and all; y is ignored."""
-        if self.draws < 1:
-            raise UsageError(f"draws={self.draws}: at least one is needed")
+        if self.k < 1:
+            raise UsageError(f"k={self.k}: at least one is needed")
         self._fit(X)
         return self
 
@@ -68,7 +68,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Estimator):
         imputations, whose spread says how uncertain the model is of what is missing."""
         rows, seed = self._read(X), seed_of(random_state)
         data = self._encoded(rows.source)
-        found = uses.impute(self.model_, data, k=self.draws, draws=n, seed=seed).draws
+        found = uses.impute(self.model_, data, k=self.k, draws=n, seed=seed).draws
         return [] if found is None else [self._whole(X, rows, x) for x in found]
 
     def _filled(self, X: Any, level: float) -> tuple[np.ndarray, ...]:
@@ -88,7 +88,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Estimator):
         assert whole.mask is not None
         gaps = (~whole.mask).flatten(1).any(1).nonzero().squeeze(1)
         model = self._model()
-        size = at_once(model, max(self.draws, COMPLETIONS), BLOCK)
+        size = at_once(model, max(self.k, COMPLETIONS), BLOCK)
         same: dict[bytes, list[int]] = {}
         for row in gaps.tolist():
             held = whole.x[row].numpy().tobytes() + whole.mask[row].numpy().tobytes()
@@ -101,7 +101,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Estimator):
             placed = [place[turn] if turn < len(place) else [] for place in waiting]
             other = next(rows[0] for rows in placed if rows)
             batch = whole[torch.tensor([rows[0] if rows else other for rows in placed])]
-            found = uses.impute(model, batch.to("cpu", dtype), k=self.draws, level=level)
+            found = uses.impute(model, batch.to("cpu", dtype), k=self.k, level=level)
             values = torch.stack([found.mean, found.low, found.high]).double()
             for place, rows in enumerate(placed):
                 out[:, rows] = values[:, place].unsqueeze(1)

@@ -13,6 +13,7 @@ from typing import Any
 from vaes.batch import Spec
 from vaes.errors import UsageError, did_you_mean
 from vaes.model import Model
+from vaes.options import plain
 
 OURS = ("spec", "objective", "prior", "bound")  # arguments of `compose` that recipes give
 MODULES = ("encoder", "decoder")  # parts that are Python objects: not for the command line
@@ -60,6 +61,12 @@ def options(name: str) -> dict[str, inspect.Parameter]:
             parts.pop(fixed)
         found = {**found, **{k: v for k, v in parts.items() if k not in found}}
     return found
+
+
+def defaults(name: str) -> dict[str, Any]:
+    """What the options of a recipe are where nothing is said, but for parts that are modules."""
+    found = {key: option.default for key, option in options(name).items()}
+    return {key: value for key, value in found.items() if key not in MODULES and plain(value)}
 
 
 def settings(name: str) -> dict[str, Any]:

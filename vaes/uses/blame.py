@@ -14,7 +14,7 @@ from vaes.dist.base import Latent, masked, sum_event
 from vaes.errors import UsageError, did_you_mean
 from vaes.evaluate.likelihood import refuse_without_bound
 from vaes.model import Model
-from vaes.uses.common import Rows, at_once, batches, evaluating, shared
+from vaes.uses.common import Rows, at_once, batches, evaluating, new_nats, shared
 
 METHODS = ("auto", "leave-out", "weights")
 FEW = 64  # entries of a row up to which each is left out in turn
@@ -52,7 +52,7 @@ def blame(model: Model, data: Rows, *, k: int = 64, seed: int = 0, method: str =
             nats = of(model, batch, k, seed) - model.log_jacobian
             nats = masked(nats, batch.mask)
             if batch.unseen is not None:
-                nats = nats + batch.unseen * math.log(model.spec.rows + 1)
+                nats = nats + batch.unseen * new_nats(model)
             parts.append(nats)
     return torch.cat(parts)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
@@ -68,6 +69,12 @@ def drawing(model: Model, use: str, seed: int) -> torch.Generator:
 
 def normal(draw: torch.Generator, like: Tensor, *shape: int) -> Tensor:
     return torch.randn(shape, generator=draw, dtype=like.dtype, device=like.device)
+
+
+def new_nats(model: Model) -> float:
+    """Of an entry that holds what none of the n training rows could have held: log(n + 1), since
+    after n rows without it something new has a chance of 1 in n + 1 (Laplace's rule)."""
+    return math.log(model.spec.rows + 1)
 
 
 def shared(use: str, seed: int, q: Latent, k: int) -> Tensor:

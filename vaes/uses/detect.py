@@ -17,7 +17,7 @@ from vaes.errors import UsageError, did_you_mean
 from vaes.evaluate.likelihood import evidence
 from vaes.model import Model
 from vaes.objective import log_likelihood
-from vaes.uses.common import CHUNK, Rows, as_data, batches, evaluating
+from vaes.uses.common import CHUNK, Rows, as_data, batches, evaluating, new_nats
 
 SCORES = ("evidence", "reconstruction", "typicality")
 
@@ -61,13 +61,10 @@ def anomaly_scores(
 
 
 def unseen_nats(model: Model, data: Rows) -> Tensor | float:
-    """What the entries of each row that no training row could have held add to its score, (n,).
-
-    After n rows without it, something new has a chance of 1 in n + 1 (Laplace's rule).
-    """
+    """What the entries of each row that no training row could have held add to its score, (n,)."""
     if data.unseen is None:
         return 0.0
-    return data.unseen.flatten(1).sum(1).double() * math.log(model.spec.rows + 1)
+    return data.unseen.flatten(1).sum(1).double() * new_nats(model)
 
 
 @dataclass(frozen=True)
