@@ -142,7 +142,9 @@ def evidence(model: Model, data: Data, k: int = 1000, seed: int = 0) -> Evidence
     width = widest(model)
     scorer = _Scorer(len(data) * k * width >= COMPILE_FROM and compiler() is not None)
     entries = ENTRIES if scorer.compiled or data.x.is_cuda else CACHED
-    at_once = max(1, min(500, entries // width // min(-(-k // BLOCKS), DRAWS)))
+    draws = min(-(-k // BLOCKS), DRAWS)
+    # few draws leave room for more rows: what is called is the same for either
+    at_once = max(1, min(max(500, 8000 // draws), entries // width // draws))
     chunk = max(1, entries // (at_once * width))
     parts = [_rows(model, batch, k, seed, chunk, scorer) for batch in data.batches(at_once)]
     model.train(was)
