@@ -178,7 +178,7 @@ def test_tabular_columns_depend_on_one_another_given_z():
     columns can. The evidence of parity is -2 log 2; independent columns have -3 log 2."""
     torch.manual_seed(0)
     model = build("tabular", parity(512, 0).spec, hidden=(32,), warmup=0.0)
-    train(model, parity(512, 0), steps=150)
+    train(model, parity(512, 0), steps=500)
     found = evidence(model, parity(256, 1), k=64)
     assert found.mean == pytest.approx(-2 * math.log(2), abs=0.03)
 
