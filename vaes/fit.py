@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from vaes.batch import Batch, Data
 from vaes.errors import DivergedError
 from vaes.evaluate.likelihood import Bound, bound, with_noise
-from vaes.machine import gradients_in_graphs, matmul, threads
+from vaes.machine import freed_memory_kept, gradients_in_graphs, matmul, threads
 from vaes.model import Model, Phase, Step
 from vaes.objective import log_weight
 from vaes.optim import Average, Optimizer
@@ -83,6 +83,7 @@ class Loop:
         """The weights that are validated and kept: the moving average where there is one."""
         return self.average.current() if self.average else self.model  # type: ignore[return-value]
 
+    @freed_memory_kept()
     def run(self) -> Progress:
         """All phases, or as far as `stop` and the time allow."""
         self._began = time.perf_counter() - self.progress.seconds

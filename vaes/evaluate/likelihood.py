@@ -20,7 +20,7 @@ from torch.distributions import kl_divergence
 from vaes.batch import Batch, Data, generator
 from vaes.dist.base import Latent
 from vaes.errors import UsageError
-from vaes.machine import compiler
+from vaes.machine import compiler, freed_memory_kept
 from vaes.model import Model
 from vaes.objective import closed_kl, draw, terms
 from vaes.plan import widest
@@ -127,6 +127,7 @@ def bound(model: Model, data: Data, seed: int = 0, k: int = 1, rows: int = 1000)
 
 
 @torch.no_grad()
+@freed_memory_kept()
 def evidence(model: Model, data: Data, k: int = 1000, seed: int = 0) -> Evidence:
     """log p(x) of every row as log-mean-exp of k log-weights (Burda et al. 2016, eq. 8).
 
