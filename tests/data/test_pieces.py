@@ -62,7 +62,7 @@ def test_whole_numbers_come_back_exactly_from_wide_intervals():
     column = random.integers(-(10**6), 10**6, 5000).astype(float)
     pieces = cut(column, 1.0)
     x = locate(column, pieces).astype(np.float32).astype(np.float64)
-    assert len(pieces) == 2 * 102
+    assert len(pieces) == 2 * (2 + 100 + 2 * 2)
     assert (rounded(value(x, pieces), 1.0) == column).all()
 
 
@@ -127,7 +127,8 @@ def test_values_that_recur_are_pieces_of_their_own():
     assert cut(few)[2:-2] == (0.5, 0.5, 2.0, 2.0, 7.0, 7.0)
     lows, highs = ends(cut(inflated))
     assert lows[lows == highs].tolist() == [0.0]
-    assert len(lows) == 2 + 1 + 50  # half of the rows, half of the 100 intervals
+    # half of the rows, half of the 100 intervals, the ends halved twice: 40, 20, 10 rows
+    assert len(lows) == 2 + 1 + 50 + 2 * 2
     # 10 rows to each value make it a piece, and two values are pieces anyway.
     assert cut(np.array([1.0, 2.0, 4.0]))[2:-2] == (1, 1.5, 1.5, 2, 2, 3, 3, 4)
     assert cut(np.array([1.0, 2.0]))[2:-2] == (1, 1, 2, 2)
@@ -150,12 +151,24 @@ def test_edges_lie_half_way_between_steps():
 def test_intervals_hold_as_many_rows_each():
     pieces = cut(normal)
     counts = np.bincount(np.floor(locate(normal, pieces)).astype(int))
-    assert len(counts) == 101
     assert counts[0] == 0
-    assert counts[1:].min() >= 49
-    assert counts[1:].max() <= 51
+    ends = counts[1:4].tolist() + counts[-1:-4:-1].tolist()
+    assert ends == pytest.approx([12.5, 12.5, 25] * 2, abs=0.6)
+    inside = counts[4:-3]
+    assert len(inside) == 98
+    assert inside.min() >= 49
+    assert inside.max() <= 51
     counts = np.bincount(np.floor(locate(cents, cut(cents, 0.01))).astype(int))
     assert np.median(counts[counts > 0]) == pytest.approx(30, abs=2)
+
+
+def test_a_value_far_out_widens_an_interval_of_few_rows():
+    column = np.append(normal, 1e4)
+    lows, highs = ends(cut(column))
+    wide = highs[1:-1] - lows[1:-1] > 100
+    assert wide.sum() == 1
+    held = ((column >= lows[1:-1][wide]) & (column <= highs[1:-1][wide])).sum()
+    assert 10 <= held <= 20
 
 
 def test_centres_are_means_of_the_values_within_a_piece():

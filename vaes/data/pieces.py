@@ -19,6 +19,7 @@ MOST_VALUES = 512  # distinct values of a column up to which each is a piece of 
 ROWS_A_VALUE = 10  # as long as there are that many rows to each
 INTERVALS = (4, 100)  # fewest and most intervals of a column,
 ROWS_A_PIECE = 20  # with so many rows or more in each
+ROWS_AT_AN_END = 10  # the first and the last interval are halved down to so many rows
 RECURS = 5  # rows that a value has at least where it is a piece among intervals
 DECIMALS = 6  # beyond so many, values have no step
 DAY = 86_400.0  # seconds: the step of a column of dates
@@ -76,8 +77,13 @@ def _quantiles(found: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.nd
     most = min(INTERVALS[1], max(INTERVALS[0], n // ROWS_A_PIECE))
     alone = counts >= max(RECURS, n / most)
     rest = np.repeat(found[~alone], counts[~alone])
-    share = max(2, round(most * len(rest) / n))
-    return alone, np.quantile(rest, np.linspace(0, 1, share + 1))[1:-1] if len(rest) else rest
+    if not len(rest):
+        return alone, rest
+    inner = np.linspace(0, 1, max(2, round(most * len(rest) / n)) + 1)[1:-1]
+    # values far out would make the whole interval at the end wide, and it is even within
+    halvings = max(0, int(np.log2(inner[0] * len(rest) / ROWS_AT_AN_END)))
+    ends = inner[0] / 2.0 ** np.arange(halvings, 0, -1)
+    return alone, np.quantile(rest, np.concatenate([ends, inner, 1 - ends[::-1]]))
 
 
 def _between(

@@ -20,7 +20,7 @@ from vaes.nets.mlp import mlp
 from vaes.objective import Elbo
 
 FEW = 20_000  # training rows below which a table needs to be held back from fitting them too well
-SETTINGS = {"lr": 2e-3, "batch": 256, "schedule": "cosine", "presented": 500_000}
+SETTINGS = {"lr": 3e-3, "batch": 256, "schedule": "cosine", "presented": 500_000}
 
 
 def build(
