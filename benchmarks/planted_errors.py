@@ -53,6 +53,8 @@ T_EVIDENCE = "tests/evaluate/test_likelihood.py"
 T_AUTOREGRESSIVE, T_CELLS = "tests/dist/test_autoregressive.py", "tests/dist/test_cells.py"
 T_LATENT_CLASS = "tests/test_latent_class.py"
 AUTOREGRESSIVE, CELLS = "vaes/dist/autoregressive.py", "vaes/dist/cells.py"
+FLOWS, T_FLOWS = "vaes/dist/flows.py", "tests/dist/test_flows.py"
+SAMPLES, T_SAMPLES = "vaes/evaluate/samples.py", "tests/evaluate/test_samples.py"
 LATENT_CLASS, COMPOSED = "vaes/recipes/latent_class.py", "vaes/composed.py"
 
 
@@ -854,6 +856,148 @@ PLANTS = [
         'self._cut_metrics(meta["metrics"])',
         'self._cut_metrics(2**62 + meta["metrics"])',
         (T_RESUME,),
+    ),
+    # --- flows, odd entries, ends of columns ------------------------------------------------------
+    Plant(
+        "a flow without its Jacobian",
+        FLOWS,
+        "change = change + log_scale",
+        "change = change + 0 * log_scale",
+        (T_FLOWS,),
+    ),
+    Plant(
+        "a flow that moves what it looks at",
+        FLOWS,
+        "net(z * self.fixed[i])",
+        "net(z)",
+        (T_FLOWS,),
+    ),
+    Plant(
+        "a flow without the constant of its noise",
+        FLOWS,
+        "(-0.5 * noise.square() - HALF_LOG_2PI)",
+        "(-0.5 * noise.square())",
+        (T_FLOWS,),
+    ),
+    Plant(
+        "odd entries cost nothing",
+        "vaes/uses/detect.py",
+        "data.unseen.flatten(1).sum(1).double() * new_nats(model)",
+        "data.unseen.flatten(1).sum(1).double() * 0",
+        ("tests/uses/test_detect.py",),
+    ),
+    Plant(
+        "a value far out widens an interval of many rows",
+        "vaes/data/pieces.py",
+        "halvings = max(0, int(",
+        "halvings = 0 * max(0, int(",
+        ("tests/data/test_pieces.py",),
+    ),
+    Plant(
+        "p-values without the row itself",
+        "vaes/uses/detect.py",
+        "(1 + n - below).double()",
+        "(n - below).double()",
+        ("tests/uses/test_detect.py",),
+    ),
+    # --- drawn rows beside real ones --------------------------------------------------------------
+    Plant(
+        "Frechet distance without the means",
+        SAMPLES,
+        "float(apart + cov.trace()",
+        "float(cov.trace()",
+        (T_SAMPLES,),
+    ),
+    Plant(
+        "Frechet distance of products that are not symmetric",
+        SAMPLES,
+        "torch.linalg.eigvalsh(root @ other_cov @ root)",
+        "torch.linalg.eigvalsh(cov @ other_cov)",
+        (T_SAMPLES,),
+    ),
+    Plant(
+        "Frechet distance extrapolated to one row",
+        SAMPLES,
+        "line = torch.stack([torch.ones_like(inverse), inverse], 1)",
+        "line = torch.stack([torch.ones_like(inverse), inverse - 1], 1)",
+        (T_SAMPLES,),
+    ),
+    Plant(
+        "a row is its own neighbour",
+        SAMPLES,
+        "kthvalue(k + 1, 1)",
+        "kthvalue(k, 1)",
+        (T_SAMPLES,),
+    ),
+    Plant(
+        "recall by the balls of real rows",
+        SAMPLES,
+        "recalled.append((distances < around_drawn).any(1))",
+        "recalled.append(near.any(1))",
+        (T_SAMPLES,),
+    ),
+    Plant(
+        "density not per neighbour",
+        SAMPLES,
+        "float(inside.double().mean() / k)",
+        "float(inside.double().mean())",
+        (T_SAMPLES,),
+    ),
+    Plant(
+        "balls of the first block for all",
+        SAMPLES,
+        "around_real[start : start + len(part)]",
+        "around_real[: len(part)]",
+        (T_SAMPLES,),
+    ),
+    Plant(
+        "discrepancy with the rows' kernels to themselves",
+        SAMPLES,
+        "return gram.fill_diagonal_(0), len(real)",
+        "return gram, len(real)",
+        (T_SAMPLES,),
+    ),
+    Plant(
+        "discrepancy counts pairs of two kinds once",
+        SAMPLES,
+        "within - 2 * (b * ga)",
+        "within - (b * ga)",
+        (T_SAMPLES,),
+    ),
+    Plant(
+        "a permutation test that forgets what was found",
+        SAMPLES,
+        "return (1 + int(reached.sum()))",
+        "return int(reached.sum())",
+        (T_SAMPLES,),
+    ),
+    Plant(
+        "a cubic kernel that is quadratic",
+        SAMPLES,
+        "gram = (x @ x.T / d + 1) ** 3",
+        "gram = (x @ x.T / d + 1) ** 2",
+        (T_SAMPLES,),
+    ),
+    Plant(
+        "an inverse multiquadric of half the width",
+        SAMPLES,
+        "gram = 2 * d / (2 * d + square)",
+        "gram = d / (d + square)",
+        (T_SAMPLES,),
+    ),
+    Plant(
+        "classes taken by several clusters",
+        "vaes/evaluate/cluster.py",
+        "table[rows, columns].sum()",
+        "table.max(0).sum()",
+        ("tests/evaluate/test_cluster.py",),
+    ),
+    Plant(
+        "purity by classes",
+        "vaes/evaluate/cluster.py",
+        "purity=float(table.max(0)",
+        "purity=float(table.max(1)",
+        ("tests/evaluate/test_cluster.py",),
     ),
 ]
 

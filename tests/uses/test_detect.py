@@ -60,6 +60,20 @@ def test_reconstruction_is_the_distortion_at_the_posterior_mean():
     assert torch.isfinite(uses.anomaly_scores(plain, rows, score="reconstruction")).all()
 
 
+@pytest.mark.parametrize("score", ["evidence", "reconstruction"])
+def test_what_no_training_row_could_have_held_costs_as_much_as_something_new(score):
+    """log(99 + 1) nats for each such entry, which is a gap to the model; and blame for it alone."""
+    model = lg_ppca(rows=99)
+    mask = torch.tensor([[True, True, True, False, False]])
+    odd = torch.tensor([[False, False, False, True, True]])
+    gaps, new = Batch(x=LG_X, mask=mask), Batch(x=LG_X, mask=mask, unseen=odd)
+    plain = uses.anomaly_scores(model, gaps, score=score)
+    found = uses.anomaly_scores(model, new, score=score)
+    assert float(found - plain) == pytest.approx(2 * math.log(100), abs=1e-9)
+    more = uses.blame(model, new) - uses.blame(model, gaps)
+    torch.testing.assert_close(more, odd * math.log(100), rtol=0, atol=1e-9, check_dtype=False)
+
+
 def test_typicality_finds_rows_that_are_too_probable():
     model = loaded(20, 2, seed=0)
     held = Data(model.spec, drawn(model, 400, 0))
