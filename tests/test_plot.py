@@ -227,8 +227,8 @@ def test_agreement_tells_the_error(tmp_path, monkeypatch):
     data = np.stack([np.linspace(0, 9.9, 100), np.arange(100) % 4], 1)
     model = data + np.stack([np.full(100, 0.5), np.arange(100) < 25], 1)
     plot.agreement(data, model, tmp_path / "a.png")
-    said = [axes.texts[0].get_text() for axes in shown]
-    assert said == ["RMSE 0.5", "equal: 75 %"]
+    said = [axes.get_title() for axes in shown]
+    assert said == ["column 1: RMSE 0.5", "column 2: 75 % equal"]
 
 
 @pytest.mark.parametrize("columns", [1, 2, 5, 40])
@@ -294,3 +294,30 @@ def test_bars_of_differences_reach_as_far_as_they_say(tmp_path):
     colours = read(tmp_path / "m.png").reshape(-1, 3)
     blue, red = (5, 48, 97), (103, 0, 31)
     assert all((colours == colour).all(1).sum() > 1000 for colour in (blue, red))
+
+
+def test_values_are_called_by_their_words():
+    _, panels = plot._figure(1, 1, 3, 3)
+    axis = panels[0].xaxis
+
+    def labels() -> list[str]:
+        return [text.get_text() for text in axis.get_ticklabels()]
+
+    plot._name_values(axis, np.array([0.0, 1, 1, 2]), ["red", "green", "an unusual colour"])
+    assert axis.get_ticklocs().tolist() == [0, 1, 2]
+    assert labels() == ["red", "green", "an unus…"]
+    plot._name_values(axis, np.array([3.0, 3, 7]), None)
+    assert labels() == ["3", "7"]
+    # no room for all: the six most frequent ones, in their order
+    often = np.repeat(np.arange(10.0), [1, 9, 8, 1, 7, 6, 1, 5, 1, 4])
+    plot._name_values(axis, often, [f"word {i}" for i in range(10)])
+    assert labels() == [f"word {i}" for i in (1, 2, 4, 5, 7, 9)]
+
+
+def test_a_column_of_words_has_bars_however_many(tmp_path):
+    """Codes from 0 to 29 are words, not a density over numbers."""
+    data = np.arange(30.0).repeat(2)[:, None]
+    words = [[f"w{i}" for i in range(30)]]
+    plot.marginals(data, data, tmp_path / "words.png", words=words)
+    plot.marginals(data, data, tmp_path / "numbers.png")
+    assert not np.array_equal(read(tmp_path / "words.png"), read(tmp_path / "numbers.png"))

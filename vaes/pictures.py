@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +36,9 @@ def draw_pictures(run: Run, model: Model, prepared: Prepared) -> None:
     x = test.rows(slice(None)).x
     seed = run.info["plan"]["seed"]
     with disk.writing(run.path):
-        _samples(model, x, test.mask, decode, run.path / "samples.png", seed)
-        _reconstructions(model, test, x, decode, run.path / "reconstructions.png")
+        words = _words(prepared.schema["layout"])
+        _samples(model, x, test.mask, decode, words, run.path / "samples.png", seed)
+        _reconstructions(model, test, x, decode, words, run.path / "reconstructions.png")
         evaluation = disk.read_json(run.path / "evaluation.json", f"run '{run.path}'")
         lines = {k: v["log_evidence"] for k, v in evaluation["baselines"].items()}
         if run.metrics():
@@ -50,6 +51,7 @@ def _samples(
     x: Tensor,
     mask: Tensor | None,
     decode: Callable[[Tensor], np.ndarray],
+    words: Sequence[plot.Words],
     path: Path,
     seed: int,
 ) -> None:
@@ -60,11 +62,16 @@ def _samples(
         drawn, _ = uses.sample(model, ROWS, seed=seed)
         gates = model.spec.gates
         seen = with_gaps(flat(decode(x)), None if mask is None else mask[:, gates:])
-        plot.marginals(seen, flat(decode(drawn)), path, names=model.spec.names[gates:])
+        plot.marginals(seen, flat(decode(drawn)), path, names=model.spec.names[gates:], words=words)
 
 
 def _reconstructions(
-    model: Model, test: Data, x: Tensor, decode: Callable[[Tensor], np.ndarray], path: Path
+    model: Model,
+    test: Data,
+    x: Tensor,
+    decode: Callable[[Tensor], np.ndarray],
+    words: Sequence[plot.Words],
+    path: Path,
 ) -> None:
     found = uses.reconstruct(model, test).mean
     if shown(model.spec):
@@ -72,7 +79,7 @@ def _reconstructions(
     else:
         gates = model.spec.gates
         seen = with_gaps(flat(decode(x)), None if test.mask is None else test.mask[:, gates:])
-        plot.agreement(seen, flat(decode(found)), path, names=model.spec.names[gates:])
+        plot.agreement(seen, flat(decode(found)), path, names=model.spec.names[gates:], words=words)
 
 
 def _latent(model: Model, test: Data, path: Path) -> None:
@@ -86,6 +93,14 @@ def _latent(model: Model, test: Data, path: Path) -> None:
         classes=model.spec.classes,
         prior=(drawn.mean(0).numpy(), torch.cov(drawn.T).view(2 * drawn.shape[1:]).numpy()),
     )
+
+
+def _words(layout: dict[str, Any]) -> list[plot.Words]:
+    """What the values 0, 1, ... of each column of a table are called; [] of other data."""
+    if layout.get("kind") != "table":
+        return []
+    both = zip(layout["categories"], layout["dtypes"], strict=True)
+    return [("False", "True") if dtype.startswith("bool") else words for words, dtype in both]
 
 
 def seen(schema: dict[str, Any], spec: Spec, x: Tensor) -> np.ndarray:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Path = str | PathLike[str]
+Words = Sequence[str] | None  # what the values 0, 1, ... of a column are called
 INK, FAINT, PALE = "#333333", "#8c8c8c", "#d0d0d0"
 BLUE, ORANGE, RED = "#3f90da", "#ffa90e", "#bd1f01"
 CYCLE = (BLUE, ORANGE, RED, "#832db6", "#94a4a2", "#a96b59", "#e76300", "#b9ac70")
@@ -23,6 +24,7 @@ CYCLE += ("#717581", "#92dadd")
 NAMES = ("data", "model")
 MARKERS = "os^Dv"  # so that a class is told by shape as well as by colour
 MOST_POINTS, MOST_COLUMNS, MOST_VALUES = 2000, 16, 20
+MOST_TICKS, MOST_LETTERS, LETTERS_BESIDE = 6, 9, 24  # named; in a name; in all before they lean
 SURE = 0.95  # probability from which a column is said to differ
 START = 0.1  # of training: its steep first part is left out of the axis limits
 
@@ -242,10 +244,16 @@ def difference_map(sizes: np.ndarray, path: Path, *, groups: tuple[str, str]) ->
 
 
 def marginals(
-    data: np.ndarray, samples: np.ndarray, path: Path, *, names: Sequence[str] = ()
+    data: np.ndarray,
+    samples: np.ndarray,
+    path: Path,
+    *,
+    names: Sequence[str] = (),
+    words: Sequence[Words] = (),
 ) -> None:
     """Columns of data (n, D) and of samples (m, D) beside each other: densities, or shares where
-    a column has at most 20 whole values. The first 16 columns; NaN is left out."""
+    a column has words or at most 20 whole values. The first 16 columns; NaN is left out. words: of
+    each column what its values 0, 1, ... are called, None of one of numbers."""
     figure, panels = _columns(data.shape[1])
     for j, axes in enumerate(panels):
         pair = [x[np.isfinite(x)] for x in (data[:, j].astype(float), samples[:, j].astype(float))]
@@ -253,9 +261,10 @@ def marginals(
         axes.set_yticks([])
         if not all(len(x) for x in pair):
             continue
-        edges = _edges(pair[0])
+        edges, called = _edges(pair[0]), words[j] if words else None
+        few = called is not None or _few(pair[0])
         for x, colour, side, label in zip(pair, (BLUE, ORANGE), (-1, 1), NAMES, strict=True):
-            if _few(pair[0]):
+            if few:
                 value, count = np.unique(np.rint(x), return_counts=True)
                 axes.bar(value + 0.2 * side, count / len(x), 0.4, color=colour, label=label)
             else:
@@ -265,35 +274,47 @@ def marginals(
                 axes.stairs(
                     share, edges, color=colour, fill=solid, alpha=alpha, lw=width, label=label
                 )
+        if few:
+            _name_values(axes.xaxis, np.concatenate(pair), called)
     panels[0].legend(fontsize=8, framealpha=0.9)
     figure.savefig(path)
 
 
 def agreement(
-    original: np.ndarray, reconstruction: np.ndarray, path: Path, *, names: Sequence[str] = ()
+    original: np.ndarray,
+    reconstruction: np.ndarray,
+    path: Path,
+    *,
+    names: Sequence[str] = (),
+    words: Sequence[Words] = (),
 ) -> None:
     """Each column of rows (n, D) against its reconstruction, with the root mean square error in
-    the column's units, or the share that is equal where it has at most 20 whole values."""
+    the column's units, or the share that is equal where it has words or at most 20 whole values.
+    words: as `marginals` has them."""
     figure, panels = _columns(original.shape[1])
     for j, axes in enumerate(panels):
         x, y = original[:, j].astype(float), reconstruction[:, j].astype(float)
         known = np.isfinite(x) & np.isfinite(y)
         x, y = x[known], y[known]
-        axes.set_title(_short(names[j]) if names else f"column {j + 1}", fontsize=9)
+        name = _short(names[j]) if names else f"column {j + 1}"
+        axes.set_title(name, fontsize=9)
         if not len(x):
             continue
-        if _few(x):
+        called = words[j] if words else None
+        if called is not None or _few(x):
             place, count = np.unique(np.stack([x, np.rint(y)], 1), axis=0, return_counts=True)
             area = 400 * count / count.max()
             axes.scatter(place[:, 0], place[:, 1], s=area, c=BLUE, alpha=0.7, linewidths=0)
-            told = f"equal: {100 * np.mean(x == np.rint(y)):.0f} %"
+            told = f"{100 * np.mean(x == np.rint(y)):.0f} % equal"
+            for axis in (axes.xaxis, axes.yaxis):
+                _name_values(axis, np.concatenate([x, y]), called)
         else:
             keep = _spread(len(x))
             axes.scatter(x[keep], y[keep], s=8, c=BLUE, alpha=0.4, linewidths=0)
             told = f"RMSE {np.sqrt(np.mean((x - y) ** 2)):.3g}"
         axes.axline((x[0], x[0]), slope=1, color=FAINT, lw=1, ls="--", zorder=0)
         axes.margins(0.12)
-        axes.text(0.04, 0.95, told, transform=axes.transAxes, va="top", color=INK, fontsize=8)
+        axes.set_title(f"{name}: {told}", fontsize=9)
     figure.supxlabel("data", fontsize=9)
     figure.supylabel("reconstruction", fontsize=9)
     figure.savefig(path)
@@ -303,6 +324,19 @@ def _edges(x: np.ndarray) -> np.ndarray:
     """Forty bins over the range of x and a tenth beyond."""
     room = 0.1 * (x.max() - x.min()) or 0.5
     return np.linspace(x.min() - room, x.max() + room, 41)
+
+
+def _name_values(axis: Any, x: np.ndarray, words: Words) -> None:
+    """Ticks at the most frequent whole values of x, as many as there is room for, with their
+    words."""
+    value, count = np.unique(np.rint(x), return_counts=True)
+    called = [f"{v:g}" if words is None else words[int(v)] for v in value]
+    longest = max(map(len, called))
+    room = MOST_TICKS if longest > 2 else 2 * MOST_TICKS
+    some = np.sort(np.argsort(-count, kind="stable")[:room])
+    labels = [called[i] if len(called[i]) <= MOST_LETTERS else f"{called[i][:7]}…" for i in some]
+    steep = axis.axis_name == "x" and longest * len(some) > LETTERS_BESIDE
+    axis.set_ticks(value[some], labels, **({"rotation": 35, "ha": "right"} if steep else {}))
 
 
 def _spread(count: int) -> np.ndarray:
