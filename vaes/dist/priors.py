@@ -49,7 +49,8 @@ class StandardNormal(Prior):
 
 
 class LearntFlow(Prior):
-    """A flow over the codes that is learnt with the model: what the posteriors add up to.
+    """A flow over the codes, learnt with the model: it comes to match the mean of q(z|x) over the
+    training rows, which is the prior that costs the least rate.
 
     layers, width: of `vaes.dist.flows.Couplings`.
     """

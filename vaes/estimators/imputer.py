@@ -20,9 +20,9 @@ from vaes.estimators.rows import Rows, is_frame, without_gaps
 from vaes.uses.common import at_once
 from vaes.uses.impute import BLOCK, COMPLETIONS
 
-# Of `tabular`. Any column is asked for given any others, so every row learns in an order of its
-# own, always told from others; what regularises more, for longer, was better on cells hidden from
-# the training rows.
+# Of `tabular`. To fill gaps any column is asked for given any others, so all rows learn in orders
+# of their own and none from z alone. More dropout and more steps than for drawing rows were better
+# on cells hidden from the training rows (benchmarks/LOG.md).
 USUAL = {
     **{"fixed": 0.0, "alone": 0.0, "flow": 0, "beta": 1.0, "free_bits": 0.1},
     **{"dropout": 0.25, "smooth": True, "patience": 0, "presented": 400_000},

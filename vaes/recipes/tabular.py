@@ -45,7 +45,8 @@ def build(
     the first that of the sums too that a column is predicted from · dropout: of the decoder in
     training (None: .1 below 20,000 training rows, else 0) · fixed: share of the training rows whose
     columns keep their order, the others teaching all conditionals · alone: share of the training
-    rows whose columns are told from z alone, which keeps z in use · flow: layers of the prior (0:
+    rows of which every column is predicted from z alone, as if no other were known: it keeps z in
+    use · flow: layers of the prior (0:
     N(0, I)) · posterior: see `compose` · samples, beta, warmup, free_bits: see `beta_vae` and
     `vae`; what is reported is the unweighted bound · smooth: the cells of a column that has an
     order share a curve, in place of learning each for itself (None: below 20,000 training rows).

@@ -25,12 +25,12 @@ def blame(model: Model, data: Rows, *, k: int = 64, seed: int = 0, method: str =
     the user's units; 0 in gaps, log(n + 1) where an entry holds what none of n training rows could.
 
     method: "leave-out", log p(x without x_j) - log p(x), each by k codes of its own: the encoder
-    runs once per entry, and no error is left where the posterior is exact (for a model that was
-    trained on complete rows, whose encoder knows no gaps, codes of the whole row help) ·
-    "weights", log sum_k W_k / p(x_j|z_k), W the normalised weights of the whole row: one pass for
-    all entries, but codes of a row that an odd entry has pulled along hardly reach where the other
-    entries point. This sum has a heavy tail and an odd entry gets
-    too little blame · "auto": leave-out up to 64 entries a row, weights for models of gaps.
+    runs once per entry, and no error is left where the posterior is exact. The encoder of a model
+    that was trained on complete rows knows no gaps; half of the codes are then those of the whole
+    row · "weights", log sum_k W_k / p(x_j|z_k), W the normalised weights of the whole row: one pass
+    for all entries, but the codes follow an odd entry away from where the others point, the sum has
+    a heavy tail, and the odd entry gets too little blame · "auto": leave-out up to 64 entries a
+    row, weights beyond and for models of gaps.
 
     With "weights", where entries depend on each other given z (an autoregressive likelihood), x_j
     is blamed for its own term only. Densities have units: compare entries by how far each lies
