@@ -197,6 +197,9 @@ def test_the_command_from_counts_to_counts(tmp_path):
     new = pd.read_csv(tmp_path / "new" / "rows.csv")
     assert list(new) == list(frame)
     assert set(new.dtypes.astype(str)) == {"int64"}
+    told = vaes_("score", tmp_path / "run", "--k", 8)
+    assert told.code == 0
+    assert "nats per row, in the units of the data, given each row's total (30 rows" in told.err
     assert vaes_("score", tmp_path / "run", "--json").code == 0
 
 

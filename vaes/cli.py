@@ -212,15 +212,16 @@ def score(
     from vaes import verbs
 
     found = verbs.score(run, data, k, seed, skip_bad)
-    per_row = found.pop("per_row")
+    per_row, unit = found.pop("per_row"), found.pop("unit")
     if as_json:
         typer.echo(json.dumps(found))
         return
     for value in per_row:
         typer.echo(f"{value:.6f}")
     typer.echo(
-        f"log evidence {found['log_evidence']:.3f} ± {found['log_evidence_se']:.3f} nats per row "
-        f"({found['n']} rows, {found['k']} draws, effective sample size {found['ess']:.0f})",
+        f"log evidence {found['log_evidence']:.3f} ± {found['log_evidence_se']:.3f} "
+        f"{unit} ({found['n']} rows, {found['k']} draws, "
+        f"effective sample size {found['ess']:.0f})",
         err=True,
     )
 

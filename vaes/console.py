@@ -95,9 +95,7 @@ def verdict(path: Path) -> str:
     from vaes.disk import read_json
 
     e = read_json(path / "evaluation.json", f"run '{path}'")
-    # runs that are older than rows of counts do not say what is given
-    given = ", given each row's total" if e.get("evidence_of") == "x|total" else ""
-    lines = [f"on {e['n']} test rows, {e['unit']}{given}:"]
+    lines = [f"on {e['n']} test rows, {e['unit']}:"]
     if e["elbo"] is None:
         lines.append(f"  distortion      {e['distortion']:9.3f}   (this model has no density)")
     else:

@@ -13,6 +13,12 @@ from vaes.model import Model
 DRAWS = 1_000  # of the evidence
 
 
+def unit(model: Model) -> str:
+    """What the evidence of `model` is measured in; and of what it is, where not of rows alone."""
+    of = {"x,s": ", of the values and of where gaps are", "x|total": ", given each row's total"}
+    return "nats per row, in the units of the data" + of.get(model.evidence, "")
+
+
 def summary(model: Model, train: Data, test: Data, seed: int = 0, k: int = DRAWS) -> dict[str, Any]:
     """ELBO, evidence, rate, distortion, active units and baselines on `test`, nats per row.
 
@@ -24,8 +30,7 @@ def summary(model: Model, train: Data, test: Data, seed: int = 0, k: int = DRAWS
     found = bound(model, there, seed=seed)
     result: dict[str, Any] = {
         "n": found.n,
-        "unit": "nats per row, in the units of the data"
-        + (", of the values and of where gaps are" if model.evidence == "x,s" else ""),
+        "unit": unit(model),
         "elbo": None,
         "elbo_se": None,
         "log_evidence": None,

@@ -14,6 +14,7 @@ from vaes import data as sources
 from vaes.batch import Data
 from vaes.errors import UsageError, did_you_mean
 from vaes.evaluate.likelihood import evidence
+from vaes.evaluate.summary import unit
 from vaes.verbs.opened import Opened, conclude, x_of
 
 DRAWS = 1024  # of z, from which those that agree with a condition are taken
@@ -148,13 +149,14 @@ def traverse(
 
 
 def score(run: str, data: str | None, k: int, seed: int, skip_bad: bool) -> dict[str, Any]:
-    """log p(x) of every row; mean and standard error, nats per row."""
+    """log p(x) of every row; mean and standard error in `unit`."""
     opened = Opened(run, skip_bad)
     found = evidence(opened.model, opened.rows(data), k=k, seed=seed)
     return {
         "n": found.n,
         "log_evidence": found.mean,
         "log_evidence_se": found.se,
+        "unit": unit(opened.model),
         "k": found.k,
         "ess": found.ess,
         "per_row": found.per_row.tolist(),
