@@ -55,6 +55,8 @@ T_LATENT_CLASS = "tests/test_latent_class.py"
 AUTOREGRESSIVE, CELLS = "vaes/dist/autoregressive.py", "vaes/dist/cells.py"
 FLOWS, T_FLOWS = "vaes/dist/flows.py", "tests/dist/test_flows.py"
 SAMPLES, T_SAMPLES = "vaes/evaluate/samples.py", "tests/evaluate/test_samples.py"
+DISENTANGLE = "vaes/evaluate/disentangle.py"
+T_DISENTANGLE = "tests/evaluate/test_disentangle.py"
 LATENT_CLASS, COMPOSED = "vaes/recipes/latent_class.py", "vaes/composed.py"
 
 
@@ -984,6 +986,48 @@ PLANTS = [
         "gram = 2 * d / (2 * d + square)",
         "gram = d / (d + square)",
         (T_SAMPLES,),
+    ),
+    Plant(
+        "a gap to the third best dimension",
+        DISENTANGLE,
+        "ordered[-1] - ordered[-2]",
+        "ordered[-1] - ordered[-3]",
+        (T_DISENTANGLE,),
+    ),
+    Plant(
+        "a gap that is not over the entropy",
+        DISENTANGLE,
+        "/ entropies).mean()",
+        "/ 1).mean()",
+        (T_DISENTANGLE,),
+    ),
+    Plant(
+        "modularity of information as it is",
+        DISENTANGLE,
+        "square = information**2",
+        "square = information",
+        (T_DISENTANGLE,),
+    ),
+    Plant(
+        "fixed factors that are not fixed",
+        DISENTANGLE,
+        "levels = shared.levels(k, draw, 1).repeat(BATCH)",
+        "levels = shared.levels(k, draw, BATCH)",
+        (T_DISENTANGLE,),
+    ),
+    Plant(
+        "robustness by means of deviations",
+        DISENTANGLE,
+        "best = (1 - np.array(deviations) / most).max(0)",
+        "best = (1 - np.array(deviations) / most).mean(0)",
+        (T_DISENTANGLE,),
+    ),
+    Plant(
+        "total correlation of variances alone",
+        DISENTANGLE,
+        "- np.linalg.slogdet(covariance)[1]",
+        "- 0 * np.linalg.slogdet(covariance)[1]",
+        (T_DISENTANGLE,),
     ),
     Plant(
         "classes taken by several clusters",
