@@ -140,7 +140,8 @@ def main():
         draw, start = np.random.default_rng([args.seed, 1]), time.process_time()
         train, held, fresh = (make(draw, n) for n in (TRAINED, HELD, FRESH))
         odd = independent(draw, make(draw, ODD))
-        model = VAEDetector(random_state=args.seed).fit(train)
+        missing = "nan" if make is gaps else None
+        model = VAEDetector(random_state=args.seed, missing=missing).fit(train)
         calibrated = Conformal(-model.score_samples(held))
         p = calibrated.p_values(-model.score_samples(fresh))
         alarms = float((p <= NOMINAL).double().mean())
