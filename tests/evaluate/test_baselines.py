@@ -11,7 +11,8 @@ import torch
 from tests.fixtures import PPCA_EVIDENCE, ppca_data
 from vaes.batch import Data, Spec
 from vaes.errors import DataError, UsageError
-from vaes.evaluate.baselines import _fit, independent, latent_class, ppca
+from vaes.evaluate.baselines import independent, latent_class
+from vaes.evaluate.gaussians import _fit, factor_analysis, gaussian_mixture, ppca
 from vaes.evaluate.likelihood import evidence
 from vaes.recipes import build
 
@@ -215,3 +216,79 @@ def test_baselines_of_unlike_columns():
         latent_class(Data(Spec((2,)), torch.randn(9, 2)), Data(Spec((2,)), torch.randn(9, 2)))
         is None
     )
+
+
+# --- factor analysis and mixtures -----------------------------------------------------------------
+def test_factor_analysis_is_that_of_scikit_learn():
+    """On 500 rows of 8 columns; in the user's units the Jacobian is added."""
+    decomposition = pytest.importorskip("sklearn.decomposition")
+    draw = np.random.default_rng(1)
+    x = draw.standard_normal((500, 2)) @ draw.standard_normal((2, 8))
+    x = x + draw.standard_normal((500, 8)) * np.linspace(0.3, 2.0, 8)
+    known = decomposition.FactorAnalysis(2, tol=1e-6, max_iter=5000).fit(x[:400])
+    data = Data(Spec((8,), scale=(2.0,)), torch.from_numpy(x))
+    train, test = data.part(torch.arange(400)), data.part(torch.arange(400, 500))
+    found = factor_analysis(train, test, 2)
+    assert found is not None
+    assert found.name == "factor-analysis-2"
+    expected = known.score(x[400:]) - 8 * math.log(2)
+    assert found.mean == pytest.approx(expected, abs=2e-3)
+    assert found.per_row.mean() == pytest.approx(found.mean)
+    # noise of its own for every column: more than one noise for all can say
+    assert found.mean > ppca(train, test, 2).mean + 0.1
+
+
+def test_a_factor_analysis_is_that_density():
+    """E_u log N(x + u; mean, W W^T + diag(v)) by the matrices themselves."""
+    train, test = digits()
+    found = factor_analysis(train, test, 5)
+    from vaes.evaluate.gaussians import _Factors
+
+    draw = torch.Generator().manual_seed(0)
+    mean, noise = torch.zeros(6).double(), torch.rand(6, generator=draw).double() + 0.1
+    loadings = torch.randn(6, 2, generator=draw).double()
+    x = torch.randn(9, 6, generator=draw).double()
+    covariance = loadings @ loadings.T + noise.diag()
+    normal = torch.distributions.MultivariateNormal(mean, covariance)
+    expected = normal.log_prob(x) - 0.5 * covariance.inverse().trace() / 12
+    torch.testing.assert_close(_Factors(mean, loadings, noise).score(x, 1 / 12), expected)
+    assert found is not None
+    assert found.bound == "lower"
+    assert ppca(train, test, 5).mean < found.mean < independent(train, test).mean + 60
+
+
+def test_a_mixture_finds_its_components():
+    """Two far Gaussians of full covariance: within .1 nats of the density itself."""
+    draw = torch.Generator().manual_seed(0)
+    tril = torch.tensor([[1.0, 0.0], [0.9, 0.3]]).double()
+    x = torch.randn(2000, 2, generator=draw).double() @ tril.T
+    side = torch.rand(2000, generator=draw) < 0.3
+    x[side] += 8
+    normal = torch.distributions.MultivariateNormal
+    parts = [normal(torch.full((2,), m).double(), scale_tril=tril) for m in (0.0, 8.0)]
+    logs = torch.stack([p.log_prob(x) for p in parts]) + torch.tensor([[0.7], [0.3]]).log()
+    data = Data(Spec((2,), scale=(3.0,)), x)
+    train, test = data.part(torch.arange(1500)), data.part(torch.arange(1500, 2000))
+    found = gaussian_mixture(train, test)
+    assert found is not None
+    assert found.name == "gaussian-mixture-5-full"
+    truth = logs.logsumexp(0)[1500:].mean().item() - 2 * math.log(3)
+    assert truth - 0.1 < found.mean < truth + 0.05
+
+
+def test_a_mixture_of_levels_bounds_the_probability():
+    """One Gaussian on three levels: below log P(k) of the best table, and by its formula."""
+    train = pixels([[0, 3], [1, 2], [2, 1], [3, 0]] * 50)
+    found = gaussian_mixture(train, train)
+    assert found is not None
+    assert found.bound == "lower"
+    assert found.mean < math.log(1 / 4)  # four rows, equally often
+
+
+def test_a_latent_class_of_images_is_that_of_their_entries():
+    spec = Spec((1, 2, 3), ("binary",), (2,), rows=200)
+    x = (torch.rand(200, 1, 2, 3, generator=torch.Generator().manual_seed(0)) < 0.3).to(torch.uint8)
+    image = latent_class(Data(spec, x), Data(spec, x))
+    row = Spec((6,), ("binary",), (2,), rows=200)
+    assert image is not None
+    assert image.mean == latent_class(*[Data(row, x.flatten(1))] * 2).mean

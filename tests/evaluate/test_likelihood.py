@@ -186,3 +186,42 @@ def test_a_model_that_does_not_compile_is_scored_eagerly(monkeypatch):
     monkeypatch.setattr(likelihood, "_compiled_score", lambda: broken)
     monkeypatch.setattr(likelihood, "COMPILE_FROM", 0)
     assert evidence(model, data, k=20).mean == pytest.approx(eager.mean, rel=1e-6)
+
+
+# --- the curve of the bound over K ----------------------------------------------------------------
+def test_the_curve_rises_from_the_elbo_to_the_evidence():
+    """E[L_K] of (mean + .3, 1.5 x the best diagonal variance) on the linear-Gaussian fixture."""
+    found = evidence(SHIFTED, TWICE, k=1000, seed=1)
+    known = {1: -8.4266, 10: -7.7814}
+    assert list(found.curve) == [1, 10, 100, 1000]
+    for k, value in known.items():
+        mean, se = found.curve[k]
+        assert mean == pytest.approx(value, abs=4 * se + 0.002)
+        assert 0 < se < 0.05
+    assert found.curve[1000][0] == pytest.approx(found.mean, abs=1e-12)
+    assert [m for m, _ in found.curve.values()] == sorted(m for m, _ in found.curve.values())
+
+
+@pytest.mark.parametrize("k", [1, 7, 40, 2000])
+def test_the_curve_by_its_definition(k):
+    """Groups of consecutive draws of a block; of whole blocks; of all draws."""
+    edges = [round(i * k / min(BLOCKS, k)) for i in range(min(BLOCKS, k) + 1)]
+    sizes = [b - a for a, b in pairwise(edges)]
+    blocks = [
+        log_weight(SHIFTED, Batch(LG_X), noise=shared_noise(SHIFTED, n, 3, LG_X, i))[:, 0]
+        for i, n in enumerate(sizes)
+    ]
+    found = evidence(SHIFTED, TWICE, k=k, seed=3).curve
+    for n, (mean, _) in found.items():
+        if n <= min(sizes):
+            cut = [b[: len(b) // n * n].view(-1, n) for b in blocks]
+        else:
+            cut = [torch.cat(blocks).view(-1, n)]
+        means = [(c.logsumexp(1) - math.log(n)).mean() for c in cut]
+        assert mean == pytest.approx(torch.stack(means).mean().item(), abs=1e-12), n
+    assert set(found) == {1: {1}, 7: {1, 7}, 40: {1, 40}, 2000: {1, 10, 100, 1000, 2000}}[k]
+
+
+def test_effective_draws_of_each_row():
+    found = evidence(SHIFTED, TWICE, k=25, seed=3)
+    assert found.ess_per_row.tolist() == pytest.approx([found.ess] * 2, rel=1e-12)

@@ -1,8 +1,7 @@
 """Trivial baselines: what a model must beat, in its own unit and on its own split.
 
 All are log-evidences in nats per row of the test rows, in the user's units, of densities fitted
-to the training rows. Sources: Tipping & Bishop 1999 (probabilistic PCA); Theis et al. 2016
-(arXiv:1511.01844, eq. 4: a density of dequantised levels bounds a probability from below).
+to the training rows. Those that are Gaussian lie in `vaes.evaluate.gaussians`.
 """
 
 from __future__ import annotations
@@ -16,21 +15,21 @@ from torch import Tensor
 from vaes.batch import DISCRETE, Batch, Data, Spec
 from vaes.dist.cells import CODED, Cells
 from vaes.dist.counts import LOG_R, NegativeBinomialLikelihood
-from vaes.errors import DataError, UsageError
+from vaes.errors import DataError
 from vaes.evaluate.likelihood import evidence
 from vaes.model import Step
 from vaes.recipes import build
 
 LOG_2PI = math.log(2 * math.pi)
 FLOOR = math.exp(-12.0)  # of variances of reals, standardised: the floor of a Gaussian likelihood
-LARGEST = 4096  # entries of a row up to which the eigenvectors of a covariance are sought
 CHUNK = 1000
 CLASSES, PASSES = 100, 20  # of the mixture
+CELLS = 20_000  # levels of all entries together up to which a mixture is fitted
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """log p(x) in nats per row: its mean over test rows and the standard error of that mean.
+    """log p(x) in nats per row: `per_row` (n,), its mean and the standard error of that mean.
 
     `bound` is "exact", or "lower" where the number is a lower bound on the baseline's own evidence.
     """
@@ -38,6 +37,7 @@ class Baseline:
     name: str
     mean: float
     se: float
+    per_row: Tensor
     bound: str = "exact"
 
 
@@ -50,7 +50,7 @@ def independent(train: Data, test: Data, gaps: bool = False) -> Baseline:
     row's total where that is given, and the likeliest of 41 dispersions. gaps: whether an entry is
     there counts too, as often as in training.
     """
-    _nonempty(train, test)
+    nonempty(train, test)
     kinds, levels, offset = _entries(train.spec, train.x.device)
     numeric = [i for i, (kind, _) in enumerate(train.spec.column_kinds()) if kind == "numeric"]
     cells = Cells(train.spec.columns(numeric)).to(train.x.device).double() if numeric else None
@@ -61,7 +61,7 @@ def independent(train: Data, test: Data, gaps: bool = False) -> Baseline:
     jacobian = train.spec.log_jacobian.flatten().to(train.x.device)
     there, scores = _observed(train), []
     for batch in test.batches(CHUNK):
-        x, seen = _flat(batch)
+        x, seen = flat(batch)
         place = offset + _codes(x, kinds, levels)
         normal = -0.5 * ((x - mean).square() / variance + variance.log() + LOG_2PI)
         terms = torch.where(levels > 0, table[place], normal + jacobian)
@@ -73,7 +73,7 @@ def independent(train: Data, test: Data, gaps: bool = False) -> Baseline:
         scores.append(torch.where(seen, terms, 0.0).sum(1))
         if gaps:
             scores[-1] += torch.where(seen, there.log(), (-there).log1p()).sum(1)
-    return _baseline("independent", torch.cat(scores))
+    return scored("independent", torch.cat(scores))
 
 
 class _Counted:
@@ -106,7 +106,7 @@ class _Counted:
         return p.given(batch.to(batch.x.device, torch.float64)).terms(self._part(batch)[0])
 
     def _part(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        x, seen = _flat(batch)
+        x, seen = flat(batch)
         return x[:, self.columns], seen[:, self.columns]
 
     def _total(self, batch: Batch) -> Tensor:
@@ -114,43 +114,17 @@ class _Counted:
         return total.to(batch.x.device).double().unsqueeze(1)
 
 
-def ppca(train: Data, test: Data, latent: int) -> Baseline | None:
-    """Probabilistic PCA of `latent` dimensions (at most one less than a row has), in closed form.
-
-    Reals: the exact log-likelihood, in the standardised units that a model sees plus the
-    Jacobian. Pixels and binary entries: levels k get uniform noise u over a cell of width 1, so
-    the covariance of the training rows grows by I / 12, and E_u log p(k + u) <= log P(k) is scored,
-    where the quadratic form grows by tr(C^-1) / 12; all in closed form, nothing is drawn. The noise
-    variance is at least e^-12 for reals and 1/12 for levels, so constant entries break nothing.
-    None where it does not apply: gaps, categories, counts, columns of several kinds, rows beyond
-    4,096 entries.
-    """
-    if latent < 1:
-        raise UsageError(f"latent={latent}: at least one latent dimension is needed")
-    _nonempty(train, test)
-    spec = train.spec
-    gaps = train.mask is not None or test.mask is not None
-    other = not spec.uniform or spec.kinds[0] in ("category", "numeric", "count")
-    if gaps or other or spec.size > LARGEST:
-        return None
-    levels = spec.levels[0]
-    unit, cell = (levels - 1, 1 / 12) if levels else (1, 0.0)
-    density = _fit(train, min(latent, spec.size - 1), unit, cell)
-    scores = torch.cat([density.score(_flat(b)[0] * unit, cell) for b in test.batches(CHUNK)])
-    jacobian = float(spec.log_jacobian.sum())
-    name = f"ppca-{min(latent, spec.size - 1)}"
-    return _baseline(name, scores + jacobian, "lower" if levels else "exact")
-
-
 def latent_class(train: Data, test: Data) -> Baseline | None:
-    """A mixture of rows with independent columns, by `PASSES` of EM from the recipe's own start.
+    """A mixture of rows with independent entries, by `PASSES` of EM from the recipe's own start.
 
-    None where a column is neither binary, level, category nor numeric, and for images.
+    None where an entry is neither binary, level, category nor numeric, or has too many levels.
     """
-    _nonempty(train, test)
-    spec = replace(train.spec, rows=len(train))
-    if len(spec.shape) != 1 or any(kind not in CODED for kind in spec.kinds):
+    nonempty(train, test)
+    spec, kinds = train.spec, train.spec.column_kinds()
+    if any(kind not in CODED for kind, _ in kinds) or sum(n for _, n in kinds) > CELLS:
         return None
+    spec = replace(spec, shape=(spec.size,), rows=len(train))
+    train, test = (_flattened(data, spec) for data in (train, test))
     model = build("latent_class", spec, latent=min(CLASSES, max(2, len(train) // 60)))
     model = model.to(train.x.device)
     zero, one = torch.zeros(()), torch.ones(())
@@ -161,48 +135,18 @@ def latent_class(train: Data, test: Data) -> Baseline | None:
                 last = start + CHUNK >= len(train)
                 step = Step(zero, zero, one, zero, last_of_epoch=last)
                 model.closed_form(train.rows(slice(start, start + CHUNK)), step)
-    return _baseline(f"latent-class-{model.latent}", evidence(model, test).per_row)
+    return scored(f"latent-class-{model.latent}", evidence(model, test).per_row)
 
 
-@dataclass(frozen=True)
-class _Ppca:
-    """N(mean, C): C has eigenvalues `values` (d,) along `vectors` (D, d), `variance` elsewhere."""
-
-    mean: Tensor
-    vectors: Tensor
-    values: Tensor
-    variance: Tensor
-
-    def score(self, x: Tensor, cell: float) -> Tensor:
-        """E_u log p(x + u) per row for u with covariance `cell` I, (n,)."""
-        size, d = self.vectors.shape
-        centred = x - self.mean
-        along = (centred @ self.vectors).square()
-        across = (centred.square().sum(1) - along.sum(1)).clamp(min=0)
-        quadratic = (along / self.values).sum(1) + across / self.variance
-        trace = (1 / self.values).sum() + (size - d) / self.variance
-        log_det = self.values.log().sum() + (size - d) * self.variance.log()
-        return -0.5 * (size * LOG_2PI + log_det + quadratic + cell * trace)
+def _flattened(data: Data, spec: Spec) -> Data:
+    """The same rows without their layout."""
+    flat = {k: getattr(data, k) for k in ("x", "mask", "unseen")}
+    return replace(
+        data, spec=spec, **{k: None if t is None else t.flatten(1) for k, t in flat.items()}
+    )
 
 
-def _fit(train: Data, d: int, unit: float, cell: float) -> _Ppca:
-    """Closed form of Tipping & Bishop 1999 for `unit` x + u, covariance / N."""
-    size = train.spec.size
-    zeros = torch.zeros(size, size, dtype=torch.float64, device=train.x.device)
-    total, scatter = zeros[0].clone(), zeros
-    for batch in train.batches(CHUNK):
-        total += _flat(batch)[0].sum(0) * unit
-    mean = total / len(train)
-    for batch in train.batches(CHUNK):
-        centred = _flat(batch)[0] * unit - mean
-        scatter += centred.T @ centred
-    values, vectors = torch.linalg.eigh(scatter / len(train))
-    values, vectors = values.flip(0).clamp(min=0) + cell, vectors.flip(1)
-    variance = values[d:].mean().clamp(min=FLOOR)
-    return _Ppca(mean, vectors[:, :d], values[:d].clamp(min=float(variance)), variance)
-
-
-def _flat(batch: Batch) -> tuple[Tensor, Tensor]:
+def flat(batch: Batch) -> tuple[Tensor, Tensor]:
     """Rows in model space and what of them is observed, (n, D), float64 and bool."""
     x = batch.x.flatten(1).double()
     seen = torch.ones_like(x, dtype=torch.bool) if batch.mask is None else batch.mask.flatten(1)
@@ -231,7 +175,7 @@ def _histograms(train: Data, levels: Tensor, offset: Tensor) -> Tensor:
     size = int(levels.sum()) + 1  # one more, so that an index of reals points at something
     counts = torch.zeros(size, dtype=torch.float64, device=train.x.device)
     for batch in train.batches(CHUNK):
-        x, seen = _flat(batch)
+        x, seen = flat(batch)
         place = offset + _codes(x, coded, levels)
         counts += torch.bincount(place[seen & (levels > 0)], minlength=size)
     owner = torch.repeat_interleave(torch.arange(len(levels), device=levels.device), levels)
@@ -249,12 +193,12 @@ def _column_moments(train: Data) -> tuple[Tensor, Tensor]:
         torch.zeros(shape, dtype=torch.float64, device=train.x.device) for _ in range(3)
     )
     for batch in train.batches(CHUNK):
-        x, seen = _flat(batch)
+        x, seen = flat(batch)
         count += seen.sum(0)
         total += torch.where(seen, x, 0.0).sum(0)
     mean = total / count.clamp(min=1)
     for batch in train.batches(CHUNK):
-        x, seen = _flat(batch)
+        x, seen = flat(batch)
         square += torch.where(seen, (x - mean).square(), 0.0).sum(0)
     return mean, (square / count.clamp(min=1)).clamp(min=FLOOR)
 
@@ -266,14 +210,14 @@ def _observed(train: Data) -> Tensor:
     return (train.mask.flatten(1).double().sum(0) + 0.5) / (len(train) + 1)
 
 
-def _nonempty(train: Data, test: Data) -> None:
+def nonempty(train: Data, test: Data) -> None:
     if not len(train) or not len(test):
         raise DataError(
             f"{len(train)} training rows and {len(test)} test rows: a baseline needs both"
         )
 
 
-def _baseline(name: str, scores: Tensor, bound: str = "exact") -> Baseline:
+def scored(name: str, scores: Tensor, bound: str = "exact") -> Baseline:
     """Mean and standard error over rows; the error of a single row is not known (NaN)."""
     se = float(scores.std() / math.sqrt(len(scores))) if len(scores) > 1 else math.nan
-    return Baseline(name, float(scores.mean()), se, bound)
+    return Baseline(name, float(scores.mean()), se, scores, bound)

@@ -51,7 +51,10 @@ class Evidence:
 
     per_row (n,) · se: standard error of the mean, from the spread over rows and the Monte Carlo
     error of the shared draws together · se_draws: the second alone, from blocks of k · ess: median
-    effective sample size, (sum w)^2 / sum w^2, of k · elbo, elbo_se: likewise.
+    effective sample size, (sum w)^2 / sum w^2, of k; ess_per_row (n,) · elbo, elbo_se: likewise ·
+    curve: mean and standard error of the importance-weighted bound L_K for K = 1, 10, 100 ... k, by
+    the same draws in groups of K; it rises to log p(x), so a curve that still climbs at k says that
+    the mean is too low.
     """
 
     n: int
@@ -63,6 +66,8 @@ class Evidence:
     per_row: Tensor
     elbo: float
     elbo_se: float
+    ess_per_row: Tensor
+    curve: dict[int, tuple[float, float]]
 
 
 def shared_noise(model: Model, k: int, seed: int, like: Tensor, block: int = 0) -> Tensor:
@@ -158,6 +163,7 @@ def evidence(model: Model, data: Data, k: int = 1000, seed: int = 0) -> Evidence
         lambda keep: log_sums[keep].logsumexp(0).mean().item() - math.log(sizes[keep].sum()),
         len(sizes),
     )
+    ess = (2 * total - squares).exp()
     elbo_draws = _jackknife(
         lambda keep: (elbos.mean(1).cpu() * sizes)[keep].sum().item() / sizes[keep].sum().item(),
         len(sizes),
@@ -167,22 +173,43 @@ def evidence(model: Model, data: Data, k: int = 1000, seed: int = 0) -> Evidence
         mean=per_row.mean().item(),
         se=math.hypot(_se(per_row), se_draws),
         se_draws=se_draws,
-        ess=(2 * total - squares).exp().median().item(),
+        ess=ess.median().item(),
         k=k,
         per_row=per_row,
         elbo=elbo.mean().item(),
         elbo_se=math.hypot(_se(elbo), elbo_draws),
+        ess_per_row=ess,
+        curve=_curve(torch.cat([p.curve for p in parts], 2).cpu(), log_sums.cpu(), parts[0].sizes),
     )
+
+
+def _curve(within: Tensor, log_sums: Tensor, sizes: list[int]) -> dict[int, tuple[float, float]]:
+    """L_K of `Evidence.curve`: for groups within a block from `within` (levels, blocks, n), for
+    groups of whole blocks and for all draws from the blocks' log-sums (blocks, n)."""
+    k, size, found = sum(sizes), min(sizes), {10**i: means for i, means in enumerate(within)}
+    for n in (10**i for i in range(len(within), 1 + round(math.log10(max(sizes) * len(sizes))))):
+        blocks = n // size
+        if n < k and max(sizes) == size and blocks * size == n:
+            groups = log_sums[: len(sizes) // blocks * blocks].unflatten(0, (-1, blocks))
+            found[n] = groups.logsumexp(1) - math.log(n)
+    found[k] = (log_sums.logsumexp(0) - math.log(k)).unsqueeze(0)
+    told = {}
+    for n, means in found.items():  # (groups of draws, rows)
+        draws = means.mean(1)
+        spread = draws.std().item() / math.sqrt(len(draws)) if len(draws) > 1 else 0.0
+        told[n] = (draws.mean().item(), math.hypot(_se(means.mean(0)), spread))
+    return told
 
 
 class _Blocks(NamedTuple):
     """Sums over blocks of draws: of weights, log (blocks, n); of their squares, log (n,); the ELBO
-    of each block (blocks, n); the blocks' sizes."""
+    of each block (blocks, n); the blocks' sizes; L_1, L_10 ... of each (levels, blocks, n)."""
 
     log_sums: Tensor
     log_squares: Tensor
     elbos: Tensor
     sizes: list[int]
+    curve: Tensor
 
 
 def _score(model: Model, batch: Batch, noise: Tensor, q: Latent) -> tuple[Tensor, Tensor]:
@@ -223,7 +250,7 @@ def _rows(model: Model, batch: Batch, k: int, seed: int, chunk: int, scorer: _Sc
     rate = kl_divergence(q, p).double() if model.bound != "exact" and closed_kl(q, p) else None
     edges = [round(i * k / min(BLOCKS, k)) for i in range(min(BLOCKS, k) + 1)]
     sizes = [b - a for a, b in pairwise(edges)]
-    sums, squares, elbos = [], [], []
+    sums, squares, elbos, curve = [], [], [], []
     for block, size in enumerate(sizes):
         log_w, distortion = [], 0.0
         for noise in shared_noise(model, size, seed, batch.x, block).split(chunk):
@@ -233,8 +260,28 @@ def _rows(model: Model, batch: Batch, k: int, seed: int, chunk: int, scorer: _Sc
         weights = torch.cat(log_w)
         sums.append(weights.logsumexp(0))
         squares.append((2 * weights).logsumexp(0))
+        curve.append(_levels(weights, min(sizes)))
         elbos.append(weights.mean(0) if rate is None else -distortion / size - rate)
-    return _Blocks(torch.stack(sums), torch.stack(squares).logsumexp(0), torch.stack(elbos), sizes)
+    return _Blocks(
+        torch.stack(sums),
+        torch.stack(squares).logsumexp(0),
+        torch.stack(elbos),
+        sizes,
+        torch.stack(curve, 1),
+    )
+
+
+def _levels(weights: Tensor, most: int) -> Tensor:
+    """Means over groups of 1, 10, 100 ... at most `most` draws of their log-mean-exp, (levels, n),
+    of log-weights (k, n)."""
+    found, size = [weights.mean(0)], 1
+    while 10 * size <= most:
+        weights, size = (
+            weights[: len(weights) // 10 * 10].unflatten(0, (-1, 10)).logsumexp(1),
+            10 * size,
+        )
+        found.append(weights.mean(0) - math.log(size))
+    return torch.stack(found)
 
 
 def _jackknife(statistic: Callable[[list[int]], float], blocks: int) -> float:
