@@ -27,7 +27,7 @@ from pathlib import Path
 from plants import Plant, every
 
 ROOT = Path(__file__).resolve().parents[1]
-COPIED = ("vaes", "tests", "pyproject.toml", "README.md")
+COPIED = ("vaes", "tests", "docs", "benchmarks", "pyproject.toml", "README.md")
 # minutes of killed processes that say nothing of arithmetic; they need benchmarks/ beside them
 SLOW = ("tests/test_reliability.py",)
 NEEDED = 0.95
