@@ -140,9 +140,7 @@ PLANTS = [
     Plant(
         "logistic bins closed at both ends",
         PIXELS,
-        "upper = torch.where(k > n - 1.5, torch.zeros_like(high), F.softplus(-high))\n"
-        "        lower = torch.where(k < 0.5, torch.zeros_like(low), F.softplus(low))\n"
-        "        inside = (k > 0.5) & (k < n - 1.5)",
+        "inside = (k > 0.5) & (k < n - 1.5)",
         "upper, lower = F.softplus(-high), F.softplus(low)\n"
         "        inside = torch.ones_like(k, dtype=torch.bool)",
         (T_DENSITIES,),

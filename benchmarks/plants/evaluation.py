@@ -69,8 +69,8 @@ PLANTS = [
     Plant(
         "effective sample size without the square",
         LIKELIHOOD,
-        "ess=(2 * total - squares).exp()",
-        "ess=(total - squares).exp()",
+        "ess = (2 * total - squares).exp()",
+        "ess = (total - squares).exp()",
         (T_EVIDENCE,),
     ),
     Plant(

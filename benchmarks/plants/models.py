@@ -4,7 +4,7 @@ from plants import Plant
 
 BATCH = "vaes/batch.py"
 PPCA = "vaes/recipes/ppca.py"
-BASELINES = "vaes/evaluate/baselines.py"
+GAUSSIANS = "vaes/evaluate/gaussians.py"
 PATHS = "vaes/uses/paths.py"
 ROWS = "vaes/uses/rows.py"
 SPACE = "vaes/data/space.py"
@@ -85,9 +85,9 @@ PLANTS = [
     ),
     Plant(
         "eigenvalues of the baseline over N - 1",
-        BASELINES,
-        "torch.linalg.eigh(scatter / len(train))",
-        "torch.linalg.eigh(scatter / (len(train) - 1))",
+        GAUSSIANS,
+        "covariance = scatter / len(train)",
+        "covariance = scatter / (len(train) - 1)",
         (T_BASELINES,),
     ),
     # --- uses -------------------------------------------------------------------------------------

@@ -283,6 +283,13 @@ def test_a_mixture_of_levels_bounds_the_probability():
     assert found is not None
     assert found.bound == "lower"
     assert found.mean < math.log(1 / 4)  # four rows, equally often
+    # one Gaussian with the covariance of the rows and of the noise, scored where the noise is
+    assert found.name == "gaussian-mixture-1-full"
+    x = torch.tensor([[0, 3], [1, 2], [2, 1], [3, 0]]).double()
+    covariance = torch.cov(x.T, correction=0) + torch.eye(2).double() / 12
+    normal = torch.distributions.MultivariateNormal(x.mean(0), covariance)
+    expected = normal.log_prob(x).mean() - covariance.inverse().trace() / 24
+    assert found.mean == pytest.approx(expected.item(), abs=0.1)
 
 
 def test_a_latent_class_of_images_is_that_of_their_entries():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from sklearn.metrics import adjusted_mutual_info_score
@@ -47,6 +49,22 @@ def test_chance_is_zero_where_adjusted():
         values = np.array([getattr(one, name) for one in found])
         assert abs(values.mean()) < 4 * values.std() / 200**0.5
     assert np.mean([one.nmi for one in found]) > 0.03
+
+
+@pytest.mark.parametrize(("k", "m"), [(3, 4), (4, 3), (4, 4)])
+def test_accuracy_is_the_best_of_all_one_to_one_maps(k, m):
+    draw = np.random.default_rng(k + 10 * m)
+    truth, found = draw.integers(0, k, 60), draw.integers(0, m, 60)
+    most = max(k, m)  # clusters beyond the classes stand for none
+    best = max(
+        (np.array(names)[found] == truth).mean() for names in itertools.permutations(range(most))
+    )
+    assert agreement(truth, found).accuracy == pytest.approx(best, abs=1e-12)
+
+
+def test_rows_without_a_class_are_named():
+    with pytest.raises(UsageError, match=r"classes of 2 rows are missing .* first is row 1"):
+        agreement([0.0, np.nan, 1, np.nan], [0, 1, 1, 0])
 
 
 def test_rows_must_correspond():

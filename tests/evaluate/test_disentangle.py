@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 from sklearn.metrics import mutual_info_score
 
 from vaes.errors import UsageError
-from vaes.evaluate import disentangle
+from vaes.evaluate import dci, disentangle
 from vaes.evaluate.disentangle import dependence, disentanglement, ends
+from vaes.evaluate.factors import binned
 
 SIZES = (3, 6, 40, 32, 32)  # values of shape, scale, orientation and the two positions of dSprites
 
@@ -19,6 +21,9 @@ SIZES = (3, 6, 40, 32, 32)  # values of shape, scale, orientation and the two po
 def fewer_votes(monkeypatch):
     monkeypatch.setattr(disentangle, "TRAINED", 1000)
     monkeypatch.setattr(disentangle, "TESTED", 500)
+    monkeypatch.setattr(dci, "GROWN", 300)
+    monkeypatch.setattr(disentangle, "dci", partial(dci.dci, trees=3))
+    monkeypatch.setattr(dci, "TRAINED", 2000)
 
 
 def factors(n: int, seed: int = 0) -> np.ndarray:
@@ -39,6 +44,15 @@ def test_noise_and_the_factors_themselves():
     assert perfect.modularity == pytest.approx(1, abs=1e-3)
     assert perfect.irs == pytest.approx(1, abs=1e-9)
     assert perfect.explicitness > 0.95
+    # chance: 1/3, 1/6, 1/40, 1/32 and 1/32
+    assert noise.dci_informativeness == pytest.approx(0.1175, abs=0.02)
+    assert noise.dci_disentanglement < 0.1
+    assert noise.sap < 0.02
+    assert perfect.dci_informativeness > 0.9
+    assert perfect.dci_disentanglement > 0.97
+    assert perfect.dci_completeness > 0.97
+    # lines of one value against the rest tell the ends of many in order, and little between
+    assert 0.1 < perfect.sap < 0.3
 
 
 def test_a_rotation_hides_factors_from_single_dimensions_only():
@@ -94,6 +108,32 @@ def test_robustness_by_definition():
     v = np.array([[a, b] for a in (0, 1) for b in (0, 1)] * 50)
     z = (v[:, 0] + v[:, 1] / 2)[:, None]
     assert disentanglement(z, v).irs == pytest.approx(1 - (1 / 4) / (3 / 4), abs=1e-9)
+
+
+def test_robustness_of_factors_cut_into_bins():
+    """disentanglement_lib cuts factors into 20 bins first: two of the 40 orientations share each,
+    half a step from their mean of 19.5 to the end, and two of the 32 places 12 of them, of 15.5.
+    Weighted by the farthest of the standardised codes that is the .986 of the method card."""
+    v = factors(10_000)
+    plain = (v - v.mean(0)) / v.std(0)
+    assert disentangle._robustness(plain, v) == pytest.approx(1, abs=1e-12)
+    far = [(n - 1) / 2 / math.sqrt((n * n - 1) / 12) for n in SIZES]
+    lost = np.array([0, 0, 0.5 / 19.5, 0.6 * 0.5 / 15.5, 0.6 * 0.5 / 15.5])
+    expected = 1 - np.average(lost, weights=far)
+    assert expected == pytest.approx(0.986, abs=5e-4)
+    levels = [np.unique(bins, return_inverse=True)[1] for bins in binned(v.astype(float)).T]
+    found = disentangle._robustness(plain, np.stack(levels, 1))
+    assert found == pytest.approx(expected, abs=1e-3)
+
+
+def test_continuous_factors_are_cut_for_counts_and_whole_for_lines():
+    draw = np.random.default_rng(0)
+    v = draw.normal(size=(3000, 2))
+    noise, perfect = ends(v, 3, continuous=(0, 1))
+    assert perfect.sap == pytest.approx(1, abs=0.01)
+    assert noise.sap < 0.01
+    assert perfect.irs > 0.9
+    assert perfect.factor_vae == 1
 
 
 def test_dependence_of_a_gaussian():

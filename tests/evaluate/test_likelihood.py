@@ -225,3 +225,18 @@ def test_the_curve_by_its_definition(k):
 def test_effective_draws_of_each_row():
     found = evidence(SHIFTED, TWICE, k=25, seed=3)
     assert found.ess_per_row.tolist() == pytest.approx([found.ess] * 2, rel=1e-12)
+
+
+def test_rows_whose_draws_hardly_count_are_told():
+    """A far and narrow q: few of 100 draws carry all the weight, for one of two kinds of rows."""
+    far = lg(LG_MEAN + 1.5, 0.3 * LG_DIAGONAL)
+    data = Data(Spec((5,)), LG_X.expand(12, -1))
+    found = summary(far, data, data, k=100)
+    ess = evidence(far, data, k=100).ess_per_row
+    assert float(ess.max()) < 10
+    assert found["ess_few"] == 1.0
+    assert any("fewer than 10 of 100 draws count" in note for note in found["notes"])
+    fine = summary(SHIFTED, data, data, k=100)
+    assert fine["ess_few"] == 0.0
+    assert not fine["notes"]
+    assert fine["curve"]["100"]["mean"] == fine["log_evidence"]

@@ -228,6 +228,15 @@ def _frey_faces(name: str) -> Source:
     return _images(read_archive(find(name, "frey_faces.npz"))["images"])
 
 
+def _sprites(name: str) -> Source:
+    from vaes.data import sprites
+
+    values = sprites.factors()
+    source = _images(sprites.pictures(values), values[:, 0], sprites.SHAPES)
+    source.parts = _consecutive(**sprites.PARTS)
+    return source
+
+
 def _sums(*digests: str) -> tuple[tuple[str, str], ...]:
     files = [kind.format(part) for part in (TRAIN, TEST) for kind in (IMAGES, LABELS)]
     return tuple(zip(files, digests, strict=True))
@@ -235,6 +244,11 @@ def _sums(*digests: str) -> tuple[tuple[str, str], ...]:
 
 SETS: dict[str, Set] = {
     "digits": Set("1,797 handwritten digits, 8 x 8, 17 grey levels; needs no download", _digits),
+    "sprites": Set(
+        "20,000 drawn squares, ellipses and hearts of known size, turn and place, 32 x 32, binary; "
+        "needs no download",
+        _sprites,
+    ),
     "mnist": Set(
         "70,000 handwritten digits, 28 x 28, grey; test part of 10,000",
         _idx_set(DIGITS),

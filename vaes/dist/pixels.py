@@ -47,8 +47,8 @@ class DiscretisedLogistic(Likelihood):
         inverse = (-self.log_scale).exp()
         low, high = (k / n - self.loc) * inverse, ((k + 1) / n - self.loc) * inverse
         # sigmoid(b) - sigmoid(a) = sigmoid(b) sigmoid(-a) (1 - e^{a-b}): no cancellation anywhere
-        upper = torch.where(k > n - 1.5, torch.zeros_like(high), F.softplus(-high))
-        lower = torch.where(k < 0.5, torch.zeros_like(low), F.softplus(low))
+        upper = torch.where(k > n - 1.5, torch.zeros_like(high), F.softplus(-high, threshold=40.0))
+        lower = torch.where(k < 0.5, torch.zeros_like(low), F.softplus(low, threshold=40.0))
         inside = (k > 0.5) & (k < n - 1.5)
         width = torch.log(-torch.expm1(-inverse / n))
         return masked(torch.where(inside, width, torch.zeros_like(width)) - upper - lower, mask)

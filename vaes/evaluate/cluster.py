@@ -43,6 +43,14 @@ def agreement(classes: ArrayLike, clusters: ArrayLike) -> Agreement:
             f"classes of shape {truth.shape} and clusters of shape {found.shape}: one of each is "
             "needed for every row, and at least one row"
         )
+    for given, name in ((truth, "classes"), (found, "clusters")):
+        # NaN is not equal to itself: every such row would be a class of its own
+        unknown = np.flatnonzero(given != given)
+        if len(unknown):
+            raise UsageError(
+                f"the {name} of {len(unknown)} rows are missing (NaN), the first is row "
+                f"{unknown[0]}: leave these rows out"
+            )
     table = metrics.cluster.contingency_matrix(truth, found)
     rows, columns = linear_sum_assignment(table, maximize=True)
     return Agreement(

@@ -5,12 +5,13 @@ themselves does not reach 1 in all of them, and noise does not have 0. `ends` gi
 same factors. Sources: Higgins et al. 2017 (beta-VAE); Kim & Mnih 2018, arXiv:1802.05983
 (FactorVAE); Chen et al. 2018, arXiv:1802.04942 (gap of mutual information); Ridgeway & Mozer 2018,
 arXiv:1802.05312 (modularity, explicitness); Suter et al. 2019, arXiv:1811.00007 (interventional
-robustness); Locatello et al. 2019, arXiv:1811.12359 (scores without factors).
+robustness); Locatello et al. 2019, arXiv:1811.12359 (scores without factors). SAP and DCI, whose
+predictors are learnt, are in `vaes.evaluate.dci`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,9 +19,10 @@ import torch
 from numpy.typing import ArrayLike
 
 from vaes.errors import UsageError
+from vaes.evaluate.dci import dci, sap
+from vaes.evaluate.factors import binned, checked
 from vaes.evaluate.samples import frechet_of_moments
 
-BINS = 20  # of a code, where information is counted
 BATCH = 64  # rows that share a factor
 TRAINED, TESTED = 10_000, 5_000  # votes of the classifiers
 STILL = 0.05  # standard deviation below which a dimension of codes counts as unused
@@ -38,7 +40,10 @@ class Disentanglement:
     gap between the two dimensions that know most of a factor, over its entropy; chance 0 ·
     modularity: whether a dimension knows of one factor only · explicitness: area under the ROC
     curve, from .5 on, of logistic regressions of the factors' values on all dimensions; chance 0 ·
-    irs: how little a dimension moves when all factors but its own do.
+    irs: how little a dimension moves when all factors but its own do, between rows of the same
+    level (of levels cut into 20 bins, as some code has it, the factors of dSprites have .986) ·
+    sap: gap between the two dimensions that predict a factor best by a line; chance 0 ·
+    dci_disentanglement, dci_completeness, dci_informativeness: see `vaes.evaluate.dci.Dci`.
     """
 
     beta_vae: float
@@ -47,11 +52,22 @@ class Disentanglement:
     modularity: float
     explicitness: float
     irs: float
+    sap: float
+    dci_disentanglement: float
+    dci_completeness: float
+    dci_informativeness: float
 
 
-def disentanglement(codes: ArrayLike, factors: ArrayLike, seed: int = 0) -> Disentanglement:
-    """All scores of codes (n, d) for factors (n, f), whose values are levels of any kind."""
-    z, v = _checked(codes, factors)
+def disentanglement(
+    codes: ArrayLike, factors: ArrayLike, seed: int = 0, continuous: Sequence[int] = ()
+) -> Disentanglement:
+    """All scores of codes (n, d) for factors (n, f), whose values are levels of any kind.
+
+    Factors numbered by `continuous` are real numbers: SAP takes them as they are, the other scores
+    cut at their quantiles into 20 levels.
+    """
+    z, v = checked(codes, factors, continuous)
+    trees = dci(z, v, seed)
     information = _information(z, v)
     draw = np.random.default_rng(seed)
     return Disentanglement(
@@ -61,16 +77,24 @@ def disentanglement(codes: ArrayLike, factors: ArrayLike, seed: int = 0) -> Dise
         modularity=_modularity(information),
         explicitness=_explicitness(z, v),
         irs=_robustness(z, v),
+        sap=sap(z, factors, seed, continuous),
+        dci_disentanglement=trees.disentanglement,
+        dci_completeness=trees.completeness,
+        dci_informativeness=trees.informativeness,
     )
 
 
-def ends(factors: ArrayLike, dimensions: int, seed: int = 0) -> tuple[Disentanglement, ...]:
+def ends(
+    factors: ArrayLike, dimensions: int, seed: int = 0, continuous: Sequence[int] = ()
+) -> tuple[Disentanglement, ...]:
     """The same scores of normal noise (n, dimensions), and of the factors themselves as codes."""
     v = np.asarray(factors)
     noise = np.random.default_rng(seed).normal(size=(len(v), dimensions))
-    _, levels = _checked(noise, v)
-    perfect = (levels - levels.mean(0)) / levels.std(0)
-    return disentanglement(noise, v, seed), disentanglement(perfect, v, seed)
+    values = checked(noise, v, continuous)[1].astype(np.float64)
+    for k in continuous:
+        values[:, k] = v[:, k]
+    perfect = (values - values.mean(0)) / values.std(0)
+    return tuple(disentanglement(code, v, seed, continuous) for code in (noise, perfect))
 
 
 @dataclass(frozen=True)
@@ -101,44 +125,16 @@ def dependence(codes: ArrayLike) -> Dependence:
     variance = np.diag(covariance)
     mean = torch.zeros(len(variance))
     both = torch.from_numpy(covariance), torch.from_numpy(np.diag(variance))
-    binned = _binned(z)
+    bins = binned(z)
     pairs = [(i, j) for i in range(len(variance)) for j in range(i)]
     return Dependence(
         total_correlation=0.5 * float(np.log(variance).sum() - np.linalg.slogdet(covariance)[1]),
         wasserstein=frechet_of_moments(mean, both[0], mean, both[1]) / float(variance.sum()),
-        information=float(np.mean([_mutual(binned[:, i], binned[:, j]) for i, j in pairs])),
+        information=float(np.mean([_mutual(bins[:, i], bins[:, j]) for i, j in pairs])),
     )
 
 
-def _checked(codes: ArrayLike, factors: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Codes in float64, factors as levels from 0 on."""
-    z, v = np.asarray(codes, dtype=np.float64), np.asarray(factors)
-    if z.ndim != 2 or v.ndim != 2 or len(z) != len(v) or not z.shape[1]:
-        raise UsageError(
-            f"codes of shape {z.shape} and factors of shape {v.shape}: (n, d) and (n, f) are needed"
-        )
-    if not np.isfinite(z).all():
-        raise UsageError("the codes hold entries that are no finite numbers")
-    levels = np.stack([np.unique(column, return_inverse=True)[1] for column in v.T], 1)
-    for k, column in enumerate(levels.T):
-        least = np.bincount(column).min()
-        if column.max() == 0:
-            raise UsageError(f"factor {k} has the same value in all rows: leave it out")
-        if least < 2:
-            raise UsageError(f"factor {k} has a value in one row only: two of each are needed")
-    if v.shape[1] < 2:
-        raise UsageError("one factor cannot be told from another: two are needed at least")
-    return z, levels
-
-
 # --- information ----------------------------------------------------------------------------------
-def _binned(z: np.ndarray) -> np.ndarray:
-    """Codes (n, d) as the number of their bin, evenly spaced over the range of each dimension."""
-    low, high = z.min(0), z.max(0)
-    place = (z - low) / np.where(high > low, high - low, 1)
-    return np.minimum((place * BINS).astype(int), BINS - 1)
-
-
 def _mutual(a: np.ndarray, b: np.ndarray) -> float:
     """I(a; b) of levels from 0 on, nats, by their counts."""
     joint = np.zeros((a.max() + 1, b.max() + 1))
@@ -150,7 +146,7 @@ def _mutual(a: np.ndarray, b: np.ndarray) -> float:
 
 def _information(z: np.ndarray, v: np.ndarray) -> np.ndarray:
     """I(dimension; factor), (d, f), nats."""
-    return np.array([[_mutual(code, factor) for factor in v.T] for code in _binned(z).T])
+    return np.array([[_mutual(code, factor) for factor in v.T] for code in binned(z).T])
 
 
 def _gap(information: np.ndarray, v: np.ndarray) -> float:
