@@ -19,6 +19,7 @@ from vaes import disk, recipes
 
 VERBS = ["train", "sample", "vary", "reconstruct", "encode", "interpolate", "traverse", "score"]
 VERBS += ["impute", "detect", "cluster", "augment", "denoise", "differ"]
+VERBS += ["evaluate", "compare", "compress", "decompress"]
 VERBS += ["recipes", "data", "doctor"]
 
 

@@ -385,3 +385,19 @@ def test_suspicious_columns_are_said(tmp_path):
     kept = sources.load(tmp_path / "t.csv", kind={"word": "category"})
     assert len(kept.layout["categories"][kept.names.index("word")]) == 1200
     assert not any("tells the label" in note for note in kept.notes)
+
+
+def test_a_word_that_no_row_had_is_odd_in_itself(folder, tmp_path):
+    """Not taken for the last of the known words, though rows take the run's form twice."""
+    lines = people(tmp_path / "new.csv", n=30, seed=5, gaps=False).read_text().splitlines()
+    cells = lines[8].split(",")
+    lines[8] = ",".join([cells[0], "Basel", *cells[2:]])
+    (tmp_path / "new.csv").write_text("\n".join(lines) + "\n")
+    told = vaes_("detect", folder / "run", tmp_path / "new.csv", "--out", tmp_path / "odd")
+    assert told.code == 0, told.err
+    assert sum("'Basel', which the run never saw" in line for line in told.err.splitlines()) == 1
+    with (tmp_path / "odd" / "odd.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    basel = next(row for row in rows if row["row"] == "7")
+    assert "town=never seen" in basel["blame"]
+    assert rows.index(basel) < 5

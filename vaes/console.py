@@ -90,8 +90,8 @@ def _bar() -> Iterator[Callback]:
         yield show
 
 
-def verdict(path: Path) -> str:
-    """What a finished run is worth, in lines for a person."""
+def verdict(path: Path, what: str = "run folder") -> str:
+    """What the model whose evaluation.json lies in `path`, a `what`, is worth, for a person."""
     from vaes.disk import read_json
 
     e = read_json(path / "evaluation.json", f"run '{path}'")
@@ -106,7 +106,70 @@ def verdict(path: Path) -> str:
     lines.append(f"  active units    {e['active_units']:9d}   of {e['latent_dim']}")
     for name, b in e["baselines"].items():
         lines.append(f"  {name:15} {_number(b, 'log_evidence')}   (baseline)")
-    return "\n".join([*lines, f"run folder: {path}"])
+    lines += [f"  {line}" for line in measured(e)]
+    lines += [f"note: {note}" for note in e.get("notes", ())]
+    if "health" in e:
+        from vaes.evaluate.health import told as sentences
+
+        lines += sentences(e["health"]["findings"])
+    return "\n".join([*lines, f"{what}: {path}"])
+
+
+def measured(e: dict[str, Any]) -> list[str]:
+    """What `vaes evaluate` measures besides, a line each."""
+    lines = []
+    if "samples" in e:
+        found, floor = e["samples"]["drawn"], e["samples"]["floor"]
+        lines.append(
+            f"drawn rows      FD-{e['samples']['features']} {found['frechet']:.3f} "
+            f"(held-out rows {floor['frechet']:.3f}), precision {found['precision']:.3f} "
+            f"({floor['precision']:.3f}), recall {found['recall']:.3f} ({floor['recall']:.3f})"
+        )
+    if "calibration" in e:
+        pairs = zip(e["calibration"]["nominal"], e["calibration"]["observed"], strict=True)
+        told = ", ".join(f"{100 * b:.0f} % in {100 * a:.0f} %" for a, b in pairs if a in (0.5, 0.9))
+        lines.append(f"intervals       {told}")
+    if "gaps" in e:
+        lines.append(
+            f"gaps            amortisation {_number(e['gaps'], 'amortisation')}, "
+            f"approximation {_number(e['gaps'], 'approximation')}"
+        )
+    if "quadrature" in e:
+        q = e["quadrature"]
+        lines.append(f"quadrature      {_number(q, 'log_evidence')} on {q['n']} rows")
+    if "annealed" in e:
+        a = e["annealed"]
+        lines.append(
+            f"annealing       {_number(a, 'log_evidence')} on {a['n']} rows, where draws say "
+            f"{_number(a, 'by_draws').strip()}; wrong by at most {_number(a, 'gap').strip()}"
+        )
+    for name, score in e.get("disentanglement", {}).items():
+        ends = f"(noise {score['noise']:.3f}, the factors themselves {score['factors']:.3f})"
+        lines.append(f"{name:24} {score['codes']:.3f}  {ends}")
+    if "clusters" in e:
+        c = e["clusters"]
+        lines.append(
+            f"clusters        accuracy {c['accuracy']:.3f}, NMI {c['nmi']:.3f}, ARI {c['ari']:.3f} "
+            f"({c['k']} of each)"
+        )
+    return lines
+
+
+def sizes(found: dict[str, Any]) -> list[str]:
+    """What `vaes compress` found, in lines for a person."""
+    apart = found["bytes_apart"]
+    lines = [
+        f"{found['file']}: {found['n']:,} rows in {found['bytes']:,} bytes, "
+        f"{found['bits_per_row']:.1f} bits a row, {found['bits_per_dim']:.4f} bits/dim",
+        f"  the file       {found['nats_per_row']:9.3f} nats per row",
+        f"  -ELBO          {found['negative_elbo']:9.3f} ± {found['negative_elbo_se']:.3f}, of "
+        f"which the file is {found['difference']:+.2f} % off",
+    ]
+    for name, size in found["others"].items():
+        lines.append(f"  {name:14} {size:9,} bytes of {found['packed']:,} packed")
+    if apart:
+        lines.append(f"  {apart:,} bytes hold gaps and totals, which the ELBO does not count")
+    return lines
 
 
 def _number(found: dict[str, Any], key: str) -> str:

@@ -31,6 +31,7 @@ from vaes.model import Model
 from vaes.options import plain, split_options
 from vaes.pictures import draw_pictures
 from vaes.plan import Plan, Settings, plan
+from vaes.report import write as report_page
 from vaes.run import Run, versions
 
 Report = Callable[[str], None]
@@ -196,9 +197,17 @@ def _fit(
     try:
         model = model if model.training is False else run.load(*_bodies(model, run))
         with threads(done.threads), matmul(done.matmul):
-            evaluation = summary(model, prepared.train, prepared.test, seed=done.seed)
+            evaluation = summary(
+                model,
+                prepared.train,
+                prepared.test,
+                seed=done.seed,
+                valid=prepared.valid,
+                metrics=run.metrics(),
+            )
             run.write("evaluation.json", evaluation)
             draw_pictures(run, model.cpu(), prepared)
+            report_page(run, model, prepared, evaluation, run.path / "report.html")
     except (KeyboardInterrupt, SystemExit) as error:
         name = "SIGINT" if isinstance(error, KeyboardInterrupt) else "SIGTERM"
         raise Interrupted(name, "in its evaluation, weights saved", f"{run.path}") from None

@@ -227,8 +227,8 @@ PLANTS = [
     Plant(
         "the error of a gap from its rows alone",
         GAPS,
-        "math.hypot(_se(found), _jackknife(apart, len(blocks)))",
-        "_se(found)",
+        "math.hypot(standard_error(found), _jackknife(apart, len(blocks)))",
+        "standard_error(found)",
         T_GAPS,
     ),
     Plant(

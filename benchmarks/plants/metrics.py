@@ -3,7 +3,7 @@
 from plants import Plant
 
 DCI = "vaes/evaluate/dci.py"
-FACTORS = "vaes/evaluate/factors.py"
+FACTORS = "vaes/evaluate/levels.py"
 FEATURES = "vaes/evaluate/features.py"
 QUALITY = "vaes/evaluate/quality.py"
 SAMPLES = "vaes/evaluate/samples.py"

@@ -9,7 +9,7 @@ from sklearn.svm import LinearSVC
 
 from vaes.errors import UsageError
 from vaes.evaluate.dci import _pure, dci, sap
-from vaes.evaluate.factors import binned, checked, parts
+from vaes.evaluate.levels import binned, checked, parts
 
 SIZES = (3, 5, 4)
 

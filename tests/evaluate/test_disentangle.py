@@ -12,7 +12,7 @@ from sklearn.metrics import mutual_info_score
 from vaes.errors import UsageError
 from vaes.evaluate import dci, disentangle
 from vaes.evaluate.disentangle import dependence, disentanglement, ends
-from vaes.evaluate.factors import binned
+from vaes.evaluate.levels import binned
 
 SIZES = (3, 6, 40, 32, 32)  # values of shape, scale, orientation and the two positions of dSprites
 

@@ -46,7 +46,7 @@ def evaluate(
     features: Annotated[
         str | None, typer.Option(help="What drawn rows are compared by: pca64, pixels, mlp, cnn.")
     ] = None,
-    referee: Annotated[
+    annealed: Annotated[
         int, typer.Option(metavar="ROWS", help="Rows whose evidence annealing checks; slow.")
     ] = 0,
     factors: Annotated[
@@ -59,7 +59,7 @@ def evaluate(
     """Measure all of it, say what is wrong, write a report."""
     from vaes import console, verbs
 
-    folder = verbs.evaluate(run, data, k, features, referee, factors, out, seed, skip_bad)
+    folder = verbs.evaluate(run, data, k, features, annealed, factors, out, seed, skip_bad)
     typer.echo(console.verdict(folder, "evaluation"))
 
 

@@ -139,8 +139,9 @@ def _same_words(layout: dict[str, Any], spec: Spec, source: Source, unseen: bool
             codes = column[seen].astype(np.int64)
         place = {word: float(code) for code, word in enumerate(words)}
         strange = -1.0 if unseen else np.nan
-        column[seen] = np.array([place.get(word, strange) for word in here])[codes]
-        new = np.flatnonzero(~(column[seen] >= 0))
+        # the last is for -1: rows that came through here before have it for a strange word
+        column[seen] = np.array([*(place.get(word, strange) for word in here), strange])[codes]
+        new = np.flatnonzero(~(column[seen] >= 0) & (codes >= 0))
         if len(new):
             where, word = source.where(int(seen[new[0]]), j), here[codes[new[0]]]
             what = f"{where} holds '{shown(word)}', which the run never saw"

@@ -22,7 +22,7 @@ from torch.distributions import constraints
 from vaes.batch import Batch
 from vaes.errors import UsageError
 from vaes.evaluate.hmc import Hmc, Kernels, Move, Noise, Path
-from vaes.evaluate.likelihood import refuse_without_bound
+from vaes.evaluate.likelihood import refuse_without_bound, standard_error
 from vaes.model import Model
 from vaes.uses.common import (
     CHUNK,
@@ -148,7 +148,7 @@ def bdmc(model: Model, n: int = 100, how: Annealing | None = None) -> Certificat
     batch, z = simulated(model, n, how.seed)
     lower, upper = anneal(model, batch, how), anneal_back(model, batch, z, how)
     gaps = upper.per_row - lower.per_row
-    return Certificate(lower, upper, gaps.mean().item(), _se(gaps))
+    return Certificate(lower, upper, gaps.mean().item(), standard_error(gaps))
 
 
 def simulated(model: Model, n: int, seed: int = 0) -> tuple[Batch, Tensor]:
@@ -248,7 +248,7 @@ def _annealed(parts: list[_Weights], how: Annealing, sign: int) -> Annealed:
     return Annealed(
         n=len(per_row),
         mean=per_row.mean().item(),
-        se=_se(per_row),
+        se=standard_error(per_row),
         per_row=per_row,
         errors=spread.sqrt(),
         ess=ess.median().item(),
@@ -256,7 +256,3 @@ def _annealed(parts: list[_Weights], how: Annealing, sign: int) -> Annealed:
         steps=how.steps,
         acceptance=torch.cat([p.acceptance for p in parts], 1).mean().item(),
     )
-
-
-def _se(found: Tensor) -> float:
-    return found.std().item() / math.sqrt(len(found)) if len(found) > 1 else math.nan

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from vaes.errors import UsageError
-from vaes.evaluate.factors import checked, parts
+from vaes.evaluate.levels import checked, parts
 
 TRAINED, TESTED = 10_000, 5_000  # rows of a predictor
 GROWN = 2_000  # rows that trees grow on

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike
 
 from vaes.errors import UsageError
 from vaes.evaluate.dci import dci, sap
-from vaes.evaluate.factors import binned, checked
+from vaes.evaluate.levels import binned, checked
 from vaes.evaluate.samples import frechet_of_moments
 
 BATCH = 64  # rows that share a factor

@@ -21,7 +21,7 @@ from vaes.batch import Batch
 from vaes.dist.base import Latent
 from vaes.dist.gaussian import CholeskyNormal
 from vaes.errors import UsageError
-from vaes.evaluate.likelihood import ENTRIES, shared_noise
+from vaes.evaluate.likelihood import ENTRIES, shared_noise, standard_error
 from vaes.evaluate.refined import ROWS, log_weight_full, refine_full, refuse_without_gaussian
 from vaes.model import Model
 from vaes.objective import log_weight
@@ -164,7 +164,7 @@ def _difference(high: Statistic, low: Statistic, blocks: list[int]) -> tuple[flo
         return high(kept) - low(kept)
 
     found = apart(blocks)
-    return found.mean().item(), math.hypot(_se(found), _jackknife(apart, len(blocks)))
+    return found.mean().item(), math.hypot(standard_error(found), _jackknife(apart, len(blocks)))
 
 
 def _jackknife(of: Statistic, blocks: int) -> float:
@@ -174,7 +174,3 @@ def _jackknife(of: Statistic, blocks: int) -> float:
     left = [of([i for i in range(blocks) if i != out]).mean().item() for out in range(blocks)]
     values = torch.tensor(left, dtype=torch.float64)
     return math.sqrt((blocks - 1) / blocks * (values - values.mean()).square().sum().item())
-
-
-def _se(values: Tensor) -> float:
-    return values.std().item() / math.sqrt(len(values)) if len(values) > 1 else math.nan

@@ -123,7 +123,7 @@ def bound(model: Model, data: Data, seed: int = 0, k: int = 1, rows: int = 1000)
     return Bound(
         n=len(elbo),
         elbo=elbo.mean().item(),
-        elbo_se=_se(elbo),
+        elbo_se=standard_error(elbo),
         distortion=distortion.mean().item(),
         rate=rates.sum(-1).mean().item(),
         rates=rates.mean(0),
@@ -171,13 +171,13 @@ def evidence(model: Model, data: Data, k: int = 1000, seed: int = 0) -> Evidence
     return Evidence(
         n=len(per_row),
         mean=per_row.mean().item(),
-        se=math.hypot(_se(per_row), se_draws),
+        se=math.hypot(standard_error(per_row), se_draws),
         se_draws=se_draws,
         ess=ess.median().item(),
         k=k,
         per_row=per_row,
         elbo=elbo.mean().item(),
-        elbo_se=math.hypot(_se(elbo), elbo_draws),
+        elbo_se=math.hypot(standard_error(elbo), elbo_draws),
         ess_per_row=ess,
         curve=_curve(torch.cat([p.curve for p in parts], 2).cpu(), log_sums.cpu(), parts[0].sizes),
     )
@@ -197,7 +197,7 @@ def _curve(within: Tensor, log_sums: Tensor, sizes: list[int]) -> dict[int, tupl
     for n, means in found.items():  # (groups of draws, rows)
         draws = means.mean(1)
         spread = draws.std().item() / math.sqrt(len(draws)) if len(draws) > 1 else 0.0
-        told[n] = (draws.mean().item(), math.hypot(_se(means.mean(0)), spread))
+        told[n] = (draws.mean().item(), math.hypot(standard_error(means.mean(0)), spread))
     return told
 
 
@@ -293,5 +293,6 @@ def _jackknife(statistic: Callable[[list[int]], float], blocks: int) -> float:
     return math.sqrt((blocks - 1) / blocks * (values - values.mean()).square().sum().item())
 
 
-def _se(values: Tensor) -> float:
+def standard_error(values: Tensor) -> float:
+    """Of the mean of values (n,); NaN of a single one."""
     return (values.std().item() / math.sqrt(len(values))) if len(values) > 1 else math.nan

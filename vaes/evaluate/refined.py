@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor
 
-from vaes.batch import Batch, generator
+from vaes.batch import Batch
 from vaes.dist.base import HALF_LOG_2PI, Latent, Likelihood
 from vaes.dist.gaussian import CholeskyNormal, DiagonalNormal
 from vaes.errors import UsageError
@@ -20,8 +20,8 @@ from vaes.evaluate.annealed import refuse_discrete
 from vaes.evaluate.likelihood import ENTRIES, Evidence, evidence
 from vaes.model import Model, Step
 from vaes.objective import log_likelihood
-from vaes.uses.common import Rows, as_data, at_once, batches, evaluating, normal
-from vaes.uses.refine import JUDGE_DRAWS, REFINE_DRAWS, refine
+from vaes.uses.common import Rows, as_data, at_once, batches, evaluating
+from vaes.uses.refine import JUDGE_DRAWS, REFINE_DRAWS, pairs, refine
 
 ROWS = 250  # refined at once
 
@@ -106,7 +106,7 @@ def refine_full(
             rows = slice(first, first + len(batch))
             begin, first = (loc[rows], tril[rows]), first + len(batch)
             end = _climb(model, batch, begin, steps, lr, seed)
-            judge = _pairs(begin[0], JUDGE_DRAWS, "judge full", seed)
+            judge = pairs(begin[0], JUDGE_DRAWS, "judge full", seed)
             before, after = (
                 log_weight_full(model, batch, *at, judge).mean(0) for at in (begin, end)
             )
@@ -139,7 +139,7 @@ def _climb(
         return loc + (tril @ shift.unsqueeze(-1)).squeeze(-1), tril @ factor
 
     for i in range(steps):
-        noise = _pairs(loc, REFINE_DRAWS, "refine full", seed, i)
+        noise = pairs(loc, REFINE_DRAWS, "refine full", seed, i)
         with torch.enable_grad():
             mean, factor = gaussian()
             z = _draw(mean, factor, noise)
@@ -156,12 +156,6 @@ def _climb(
     with torch.no_grad():
         mean, factor = gaussian()
     return mean, factor
-
-
-def _pairs(like: Tensor, k: int, *key: str | int) -> Tensor:
-    """k standard normal vectors (k, 1, d) in antithetic pairs: the same ones for all rows."""
-    half = normal(generator(*key, device=like.device), like, k // 2, 1, like.shape[-1])
-    return torch.cat([half, -half])
 
 
 def _draw(loc: Tensor, tril: Tensor, noise: Tensor) -> Tensor:

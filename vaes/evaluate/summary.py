@@ -1,16 +1,25 @@
-"""evaluation.json: what a trained model is worth on rows that it never saw, beside baselines."""
+"""evaluation.json: what a trained model is worth on rows that it never saw, beside baselines.
+
+What training prints and keeps, in seconds; `vaes.evaluate.thorough` adds what takes minutes. What a
+model does not have is None; what could not be measured is absent and said in "notes".
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from vaes.batch import Data
-from vaes.evaluate.baselines import independent, latent_class, ppca
-from vaes.evaluate.likelihood import bound, evidence
+from vaes.errors import DataError
+from vaes.evaluate.baselines import Baseline, independent, latent_class
+from vaes.evaluate.gaussians import factor_analysis, gaussian_mixture, ppca
+from vaes.evaluate.health import examine
+from vaes.evaluate.likelihood import Evidence, bound, evidence
 from vaes.model import Model
 
 DRAWS = 1_000  # of the evidence
+FEW = 10  # effective draws below which the evidence of a row is too low
 
 
 def unit(model: Model) -> str:
@@ -19,11 +28,24 @@ def unit(model: Model) -> str:
     return "nats per row, in the units of the data" + of.get(model.evidence, "")
 
 
-def summary(model: Model, train: Data, test: Data, seed: int = 0, k: int = DRAWS) -> dict[str, Any]:
-    """ELBO, evidence, rate, distortion, active units and baselines on `test`, nats per row.
+def summary(
+    model: Model,
+    train: Data,
+    test: Data,
+    seed: int = 0,
+    k: int = DRAWS,
+    *,
+    valid: Data | None = None,
+    metrics: Sequence[dict[str, Any]] | None = None,
+    every: bool = False,
+) -> dict[str, Any]:
+    """ELBO, evidence, rate, distortion, active units, baselines and health on `test`, nats per row.
 
     Numbers that the model does not have are None: bits per dimension (per observed entry where
     rows have gaps) of data that are not discrete, and every bound of a model with `bound = "none"`.
+    "curve" holds the importance-weighted bound by its number of draws, "rates" the rate of each
+    dimension. valid, metrics: see `vaes.evaluate.health.examine` · every: all baselines, of which
+    training takes the quick ones.
     """
     device = model.log_jacobian.device
     there = test.to(device)
@@ -46,29 +68,64 @@ def summary(model: Model, train: Data, test: Data, seed: int = 0, k: int = DRAWS
         "evidence_of": model.evidence,
         "seed": seed,
         "baselines": {},
+        "notes": [],
     }
-    if model.bound == "none":
-        return result
-    score = evidence(model, there, k=k, seed=seed)
-    result |= {"log_evidence": score.mean, "log_evidence_se": score.se, "k": score.k}
-    result |= {"ess": score.ess, "elbo": score.elbo, "elbo_se": score.elbo_se}
-    result |= {"rate": found.rate, "distortion": -score.elbo - found.rate}
-    if model.spec.discrete:
-        seen = model.spec.size if test.mask is None else int(test.mask.sum()) / len(test)
-        result["bits_per_dim"] = -score.mean / (seen * math.log(2))
-    result["baselines"] = baselines(train, test, model.latent, gaps=model.evidence == "x,s")
+    if model.bound != "none":
+        score = evidence(model, there, k=k, seed=seed)
+        result |= _worth(model, test, score, found.rate)
+        split = len(found.rates) == model.latent
+        result["rates"] = found.rates.tolist() if split else None
+        gaps = model.evidence == "x,s"
+        result["baselines"] = {
+            b.name: {"log_evidence": b.mean, "log_evidence_se": b.se, "bound": b.bound}
+            for b in baselines(train, test, model.latent, gaps, every)
+        }
+    try:
+        health = examine(model, train.to(device), valid and valid.to(device), there, metrics, seed)
+        result["health"] = health.to_json()
+    except DataError as error:  # too few rows for that, not for the rest
+        result["notes"].append(str(error))
     return result
 
 
+def _worth(model: Model, test: Data, score: Evidence, rate: float) -> dict[str, Any]:
+    """What the evidence says, and whether it has draws enough."""
+    enough = min(FEW, score.k // 2)
+    few = float((score.ess_per_row < enough).double().mean())
+    found: dict[str, Any] = {
+        "log_evidence": score.mean,
+        "log_evidence_se": score.se,
+        "k": score.k,
+        "ess": score.ess,
+        "ess_few": few,
+        "elbo": score.elbo,
+        "elbo_se": score.elbo_se,
+        "rate": rate,
+        "distortion": -score.elbo - rate,
+        "curve": {str(n): {"mean": mean, "se": se} for n, (mean, se) in score.curve.items()},
+    }
+    if model.spec.discrete:
+        seen = model.spec.size if test.mask is None else int(test.mask.sum()) / len(test)
+        found["bits_per_dim"] = -score.mean / (seen * math.log(2))
+    if few > 0.01 and model.bound != "exact":
+        found["notes"] = [
+            f"for {100 * few:.0f} % of the rows fewer than {enough} of {score.k:,} draws count, so "
+            "that their evidence is too low: more draws (--k), or proposals refined row by row "
+            "(vaes.evaluate.refined.refined_evidence)"
+        ]
+    return found
+
+
 def baselines(
-    train: Data, test: Data, latent: int, gaps: bool = False
-) -> dict[str, dict[str, Any]]:
+    train: Data, test: Data, latent: int, gaps: bool = False, every: bool = False
+) -> list[Baseline]:
     """What independent entries, probabilistic PCA and, for tables of unlike columns, a mixture of
     independent columns reach on the same rows, in the same unit; with `gaps`, entries whose gaps
-    are independent of everything, which the others do not explain."""
+    are independent of everything, which the others do not explain. every: factor analysis and
+    mixtures of Gaussians and of independent entries too, where they apply."""
     found = [independent(train, test, gaps), None if gaps else ppca(train, test, latent)]
-    if not gaps and not train.spec.uniform:
+    if every and not gaps:
+        found += [factor_analysis(train, test, latent), gaussian_mixture(train, test)]
+    if not gaps and (every or not train.spec.uniform):
         found.append(latent_class(train, test))
-    return {
-        b.name: {"log_evidence": b.mean, "log_evidence_se": b.se} for b in found if b is not None
-    }
+    return [b for b in found if b is not None]

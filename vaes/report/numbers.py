@@ -223,10 +223,20 @@ def _calibration(evaluation: Mapping[str, Any]) -> str:
     return lines(curves, name, "nominal share", "observed share", square=True, limits=(-0.02, 1.02))
 
 
+LISTED_AS = {
+    "samples": "Sample quality",
+    "gaps": "Gaps of the bound",
+    "quadrature": "Evidence by quadrature",
+    "annealed": "Evidence by annealing",
+    "disentanglement": "Codes beside known factors",
+    "clusters": "Groups of codes beside labels",
+}
+
+
 def listed(evaluation: Mapping[str, Any]) -> str:
-    """Numbers of sample quality, of the gaps of the bound and of groups of codes, as they are."""
-    found, names = [], {"samples": "Sample quality", "gaps": "Gaps of the bound"}
-    for key, name in (names | {"clusters": "Groups of codes beside labels"}).items():
+    """What `vaes evaluate` measures besides, a table each, as it is."""
+    found = []
+    for key, name in LISTED_AS.items():
         rows = list(_told(evaluation.get(key) or {}))
         features = (evaluation.get(key) or {}).get("features")
         note = f"Features: {features}; numbers of other features cannot be compared."

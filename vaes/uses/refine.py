@@ -40,14 +40,14 @@ def refine(
             width = torch.where(std > 0, std, 0.1 * moments(model.prior(batch))[1])
             start = torch.stack([mean, width.log()])
             end = _ascend(model, batch, start, steps, lr, seed)
-            judge = _pairs(mean, JUDGE_DRAWS, "judge", seed)
+            judge = pairs(mean, JUDGE_DRAWS, "judge", seed)
             rose = _bound(model, batch, end, judge) > _bound(model, batch, start, judge)
             found.append(torch.where(rose.unsqueeze(-1), end, start))
     loc, log_scale = torch.cat(found, 1)
     return DiagonalNormal(loc, log_scale)
 
 
-def _pairs(like: Tensor, k: int, *key: str | int) -> Tensor:
+def pairs(like: Tensor, k: int, *key: str | int) -> Tensor:
     """k standard normal vectors (k, 1, d) in antithetic pairs: the same ones for all rows."""
     half = normal(generator(*key, device=like.device), like, k // 2, 1, like.shape[-1])
     return torch.cat([half, -half])
@@ -71,7 +71,7 @@ def _ascend(model: Model, batch: Batch, start: Tensor, steps: int, lr: float, se
     # down to no step at all, so that the noise of the last draws does not stay in the result
     decay = torch.optim.lr_scheduler.CosineAnnealingLR(adam, max(1, steps))
     for i in range(steps):
-        noise = _pairs(start[0], REFINE_DRAWS, "refine", seed, i)
+        noise = pairs(start[0], REFINE_DRAWS, "refine", seed, i)
         with torch.enable_grad():
             loss = -_bound(model, batch, numbers, noise).sum()
         numbers.grad = torch.autograd.grad(loss, numbers)[0]

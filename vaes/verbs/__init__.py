@@ -8,8 +8,11 @@ Rows are written in the kind that came in.
 
 from vaes.verbs.augment import augment
 from vaes.verbs.cluster import cluster
+from vaes.verbs.compare import compare
+from vaes.verbs.compress import compress, decompress
 from vaes.verbs.detect import detect
 from vaes.verbs.differ import differ
+from vaes.verbs.evaluate import evaluate
 from vaes.verbs.impute import impute
 from vaes.verbs.rows import (
     denoise,
@@ -25,10 +28,14 @@ from vaes.verbs.rows import (
 __all__ = [
     "augment",
     "cluster",
+    "compare",
+    "compress",
+    "decompress",
     "denoise",
     "detect",
     "differ",
     "encode",
+    "evaluate",
     "impute",
     "interpolate",
     "reconstruct",

@@ -1,0 +1,83 @@
+"""Ranking: by differences row by row, and only of numbers that are of the same thing."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from vaes.batch import Spec
+from vaes.errors import UsageError
+from vaes.evaluate.compare import Contender, ranked
+
+SPEC = Spec((2,), ("pixel",), (3,), scale=(2.0,))
+ROWS = torch.tensor([[0.0, 1.0], [2.0, 2.0], [1.0, 0.0], [0.0, 0.0]])
+HARD = torch.tensor([-1.0, -9.0, -4.0, -2.0])  # the same rows are hard for everyone
+
+
+def contender(name: str, per_row: torch.Tensor | None, **fields) -> Contender:
+    given = {"bound": "lower", "evidence_of": "x", "rows": ROWS, "spec": SPEC} | fields
+    return Contender(name, per_row, **given)
+
+
+def test_differences_are_taken_row_by_row():
+    """-4 ± 1.78 beside -4.5 ± 1.78, yet .5 ± .041 apart."""
+    apart = torch.tensor([0.4, 0.6, 0.5, 0.5])
+    best, worse, none = ranked(
+        [contender("none", None), contender("worse", HARD - apart), contender("best", HARD)]
+    )
+    assert (best.name, worse.name) == ("best", "worse")
+    assert best.mean == pytest.approx(-4.0)
+    assert worse.behind == pytest.approx(0.5)
+    assert worse.behind_se == pytest.approx(apart.std().item() / 2, rel=1e-5)
+    assert worse.se > 1.7
+    assert not worse.tied
+    assert (none.mean, none.behind) == (None, None)
+
+
+def test_who_is_not_told_apart():
+    noisy = torch.tensor([3.0, -2.5, 1.0, -0.9])
+    places = ranked([contender("a", HARD), contender("b", HARD - noisy)])
+    assert [p.tied for p in places] == [True, True]
+    assert places[1].behind == pytest.approx(0.15)
+
+
+def test_models_without_evidence_come_last():
+    places = ranked([contender("none", None, bound="none"), contender("a", HARD)])
+    assert [p.name for p in places] == ["a", "none"]
+    assert places[1].mean is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"evidence_of": "x|total"}, "evidence is of"),
+        ({"rows": ROWS.flip(0)}, "other rows"),
+        ({"rows": ROWS[:3]}, "other rows"),
+        ({"spec": Spec((2,), ("binary",), (2,))}, "of kind pixel .* of kind binary"),
+        ({"spec": Spec((2,), ("pixel",), (4,), scale=(2.0,))}, "other numbers of levels"),
+        ({"spec": Spec((2,), ("real",), (0,))}, "nats are not of the same thing"),
+    ],
+)
+def test_what_does_not_compare_is_refused(fields, told):
+    with pytest.raises(UsageError, match=told) as error:
+        ranked([contender("a", HARD), contender("b", HARD, **fields)])
+    assert "'a' and 'b' do not compare" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_the_same_rows_through_two_scalings_compare():
+    moved = replace(SPEC, shift=(0.0,))
+    rows = (ROWS.double() * (1 + 1e-7)).float()
+    assert len(ranked([contender("a", HARD), contender("b", HARD, rows=rows, spec=moved)])) == 2
+
+
+def test_gaps_are_alike_where_they_are_in_the_same_places():
+    rows = ROWS.clone()
+    rows[1, 1] = math.nan
+    both = [contender("a", HARD, rows=rows), contender("b", HARD, rows=rows.clone())]
+    assert len(ranked(both)) == 2
+    with pytest.raises(UsageError, match="other rows"):
+        ranked([both[0], contender("c", HARD)])
