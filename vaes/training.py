@@ -136,8 +136,10 @@ def resume(
         run.build(encoder, decoder)  # says what is missing before anything is seeded
         bodies = {k: v for k, v in (("encoder", encoder), ("decoder", decoder)) if v is not None}
         model = seeded_build(run.info["recipe"], run.spec, seed, run.info["options"] | bodies)
-        state, done = run.load_state(), _still_possible(Plan(**run.info["plan"]), report)
-        step = state[1]["step"] if state else 0
+        # of a run whose weights are final only the evaluation is left, with all lines of the log
+        state = None if run.finished else run.load_state()
+        done = _still_possible(Plan(**run.info["plan"]), report)
+        step = done.steps if run.finished else state[1]["step"] if state else 0
         began, here = run.info.get("versions", {}), versions()
         for name in ("torch", "numpy"):
             if began.get(name) != here[name]:

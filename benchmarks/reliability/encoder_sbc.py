@@ -1,4 +1,4 @@
-"""T21: simulation-based calibration of encoders that are right, and of ones made wrong.
+"""Simulation-based calibration of encoders that are right, and of ones made wrong.
 
     python benchmarks/reliability/encoder_sbc.py [--repeats 20] [--simulations 5000]
 

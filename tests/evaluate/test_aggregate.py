@@ -66,7 +66,7 @@ def spread(n: int, d: int, scale: float = 0.5, seed: int = 0) -> DiagonalNormal:
 # --- the rate and its parts -----------------------------------------------------------------------
 @pytest.mark.parametrize("posterior", ["diagonal", "cholesky"])
 def test_information_of_probabilistic_pca(posterior):
-    """METHODS 22e: by the mixture of the fixture's own 500 posteriors 3.405 nats of the rate's
+    """By the mixture of the fixture's own 500 posteriors 3.405 nats of the rate's
     3.508739 are information, .1 are q(z) beside N(0, I)."""
     found = aggregate(linear_vae(*ppca_solution(3), posterior), ppca_data(), draws=8)
     assert found.rate == pytest.approx(PPCA_RATE, abs=1e-5)
@@ -101,7 +101,7 @@ def test_rows_that_share_a_posterior_tell_nothing_and_apart_they_tell_which_one(
 
 @pytest.mark.parametrize("seed", range(3))
 def test_information_correlation_and_dimensions_add_up_to_the_rate(seed):
-    """METHODS 8: of any set of Gaussians, to the error of the draws."""
+    """Of any set of Gaussians, to the error of the draws."""
     loc = torch.randn(40, 3, generator=seeded(seed), dtype=torch.float64)
     log_scale = 0.5 * torch.randn(40, 3, generator=seeded(seed + 9), dtype=torch.float64) - 1
     loc[:, 1] += loc[:, 0]
@@ -171,7 +171,7 @@ def test_a_chain_has_the_density_of_its_parts():
 
 def test_a_part_of_the_rows_stands_for_all_without_bias():
     """N = 5, batches of M = 3 that hold row 0: the mean of the estimates of q(z) over all six of
-    them is q(z), z drawn from the first row (METHODS 8)."""
+    them is q(z), z drawn from the first row."""
     q = spread(5, 2)
     z = q.mean[0] + 0.3
     density = q.log_prob(z.expand(5, 2))

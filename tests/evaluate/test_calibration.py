@@ -51,7 +51,7 @@ def test_an_exact_posterior_gives_no_alarm_and_covers(seed):
     ("stretch", "shift", "spread"), [(0.8, 0.0, 1), (1.2, 0.0, -1), (1.0, 0.1, 0)]
 )
 def test_a_wrong_posterior_gives_an_alarm(stretch, shift, spread):
-    """RELIABILITY T21, at 5,000 simulations: the sign says what is wrong."""
+    """At 5,000 simulations: the sign says what is wrong."""
     found = simulated(Sabotaged(stretch, shift), simulations=5000)
     assert found.alarm
     if spread:

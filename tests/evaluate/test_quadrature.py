@@ -99,6 +99,7 @@ def test_the_prior_and_not_the_standard_normal():
     tril = torch.tensor([[1.5, 0.0], [0.4, 0.3]]).double()
     with torch.no_grad():
         model.decoder.last.weight.copy_(torch.tensor([[1.0, 0.0], [0.5, -1.0], [0.0, 0.7]]))
+        model.decoder.last.bias.copy_(torch.tensor([0.1, -0.2, 0.3]))
         model.latent_prior.loc.copy_(torch.tensor([0.5, -1.0]))
         model.latent_prior.tril.copy_(tril)
     w, b = model.decoder.last.weight.detach(), model.decoder.last.bias.detach()
