@@ -56,7 +56,7 @@ def roof():
             start = time.perf_counter()
             torch.nn.functional.linear(x, weight, bias)
             times.append(time.perf_counter() - start)
-        seconds += statistics.median(times)
+        seconds += min(times)  # what there is, not what other work leaves
     return 2500 / seconds
 
 

@@ -131,8 +131,8 @@ def measured(e: dict[str, Any]) -> list[str]:
         lines.append(f"intervals       {told}")
     if "gaps" in e:
         lines.append(
-            f"gaps            amortisation {_number(e['gaps'], 'amortisation')}, "
-            f"approximation {_number(e['gaps'], 'approximation')}"
+            f"gaps            amortisation {_number(e['gaps'], 'amortisation').strip()}, "
+            f"approximation {_number(e['gaps'], 'approximation').strip()}"
         )
     if "quadrature" in e:
         q = e["quadrature"]
