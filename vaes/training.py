@@ -206,6 +206,7 @@ def _fit(
                 seed=done.seed,
                 valid=prepared.valid,
                 metrics=run.metrics(),
+                recipe=run.info["recipe"],
             )
             run.write("evaluation.json", evaluation)
             draw_pictures(run, model.cpu(), prepared)

@@ -179,8 +179,8 @@ PLANTS = [
     Plant(
         "every row told by its own code twice",
         SYMPTOMS,
-        "for code in (z, z.roll(1, 0))",
-        "for code in (z, z.roll(len(batch), 0))",
+        "other[order] = order.roll(1)",
+        "other[order] = order",
         T_HEALTH,
     ),
     Plant(
@@ -228,8 +228,8 @@ PLANTS = [
     Plant(
         "every copy is a duplicate, never a leak",
         FINDINGS,
-        "usual = share <= twins + 3 * (twins * (1 - twins) / n) ** 0.5",
-        "usual = share <= 1",
+        "usual = by_chance >= BY_CHANCE and",
+        "usual = by_chance >= 0 or",
         T_HEALTH,
     ),
     Plant(
@@ -237,6 +237,20 @@ PLANTS = [
         HEALTH,
         '"slack": score.mean - score.elbo',
         '"slack": -score.mean',
+        T_HEALTH,
+    ),
+    Plant(
+        "a leak that is any more frequent than twins",
+        FINDINGS,
+        "by_chance = hypergeom.sf(found - 1, n + rows, found + known, n)",
+        "by_chance = hypergeom.sf(found, n + rows, found + known, n)",
+        T_HEALTH,
+    ),
+    Plant(
+        "a remedy that the recipe does not have",
+        "vaes/evaluate/patient.py",
+        "or asked <= self.options | SETTINGS",
+        "or True",
         T_HEALTH,
     ),
 ]

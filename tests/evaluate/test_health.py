@@ -20,7 +20,8 @@ from vaes.evaluate.findings import CHECKS
 from vaes.evaluate.health import Health, examine
 from vaes.evaluate.patient import Patient
 from vaes.model import Model
-from vaes.recipes import build, names
+from vaes.plan import Settings
+from vaes.recipes import build, names, options
 from vaes.training import seeded_build
 
 REAL = Spec((6,))
@@ -172,7 +173,9 @@ HEALTHY: dict[str, Any] = {
     "shared": 0.1, "floor": 0.0, "ceiling": 0.0,
 }  # fmt: skip
 SIGNS: dict[str, dict[str, Any]] = {
-    "collapse": {"rate": 0.05, "reliance": 0.0, "collapsed": 4, "active_units": 0},
+    "collapse": {"rate": 0.05, "reliance": 0.0, "collapsed": 4, "active_units": 0, "shared": 2.0},
+    "nothing-shared": {"rate": 0.05, "reliance": 0.0, "collapsed": 4, "active_units": 0},
+    "below-baseline": {"elbo": -16.0, "elbo_train": -16.0},
     "blind-decoder": {"reliance": 0.01},
     "unused-dimensions": {"collapsed": 1, "active_units": 3},
     "small-latent": {"rates": [1.2, 1.1, 1.1, 1.2], "shared": 2.0},
@@ -189,9 +192,9 @@ SIGNS: dict[str, dict[str, Any]] = {
 }
 
 
-def found(model: Model | None = None, **numbers: Any) -> dict[str, Any]:
+def found(model: Model | None = None, recipe: str | None = None, **numbers: Any) -> dict[str, Any]:
     model = model or build("vae", REAL, latent=4, hidden=(8,))
-    patient = Patient(model, HEALTHY | numbers)
+    patient = Patient(model, HEALTHY | numbers, recipe)
     return {f.name: f for check in CHECKS if (f := check(patient)) is not None}
 
 
@@ -259,6 +262,51 @@ def test_causes_and_remedies_go_by_the_model():
     assert found(table, inside50=0.7, inside90=0.99)["misfit"].remedy.startswith("--set hidden")
     assert found(**SIGNS["unused-dimensions"])["unused-dimensions"].remedy == "--set latent=3"
     assert found(**SIGNS["small-latent"])["small-latent"].remedy == "--set latent=8"
+
+
+ROWS = {
+    "counts": Spec((5,), ("count",), (0,), totals=True),
+    "tabular": Spec((3,), ("category",), (4,), names=("a", "b", "c")),
+    "latent_class": Spec((3,), ("category",), (4,)),
+    "not_miwae": Spec((3,), missing=True),
+}
+
+
+@pytest.mark.parametrize("recipe", names())
+def test_remedies_name_options_that_the_recipe_has(recipe):
+    """Or another recipe and its options; columns are dropped only where they have names."""
+    spec = ROWS.get(recipe, Spec((3,)))
+    model = build(recipe, spec, latent=2)
+    signs = [*SIGNS.values(), {"inside50": 0.2, "inside90": 0.5}, {"ceiling": 1.0}]
+    for sign in signs:
+        fields = {k: v for k, v in sign.items() if k != "bound"} | {"bound": model.bound}
+        for finding in found(model, recipe, **fields).values():
+            words = finding.remedy.replace(",", " ").replace(":", " ").split()
+            other = words[words.index("--recipe") + 1] if "--recipe" in words else recipe
+            known = set(options(other)) | set(Settings.names())
+            asked = [w.partition("=")[0] for i, w in enumerate(words) if words[i - 1] == "--set"]
+            assert set(asked) <= known, (recipe, finding)
+            assert "--drop" not in words or spec.names
+
+
+def test_copies_that_chance_explains():
+    """Three of 60 test rows where one in 240 training rows has a twin; five where none has."""
+    few = {"n_train": 480, "n_test": 60}
+    assert "leak" not in found(**few, copies=3, twins=2 / 480)
+    assert "duplicates" in found(**few, copies=3, twins=2 / 480)
+    assert "leak" in found(**few, copies=9, twins=2 / 480)
+    assert "leak" in found(**few, copies=2, twins=0.0)
+    bits = build("vae", Spec((3,), ("binary",), (2,)), latent=2)
+    assert "leak" not in found(bits, **few, copies=1, twins=0.0)
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 1000])
+def test_codes_of_other_rows_cost_what_they_should(monkeypatch, at_once):
+    """E log p(x|z) - E log p(x|z') = tr(W W^T) / v = 15.25 nats, however rows are cut."""
+    model = lg_ppca()
+    monkeypatch.setattr(symptoms, "at_once", lambda *_: at_once)
+    found = symptoms.reliance(model, Data(model.spec, drawn(model, 1000, 0)), seeded(1))
+    assert found == pytest.approx(15.25, abs=1.5)
 
 
 def test_notes_come_after_warnings_and_lines_say_both():

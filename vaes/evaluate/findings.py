@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from scipy.stats import hypergeom
+
 from vaes.dist.autoregressive import Autoregressive
 from vaes.dist.counts import Counts
 from vaes.dist.gaussian import Cholesky, Isotropic, Normal
@@ -25,6 +27,8 @@ MUCH = (1.0, 0.5)  # nats, and share of the rate: too much between them, off or 
 FULL = 1.0  # nats of every dimension of a code that is full
 LEFT = (0.5, 0.3)  # nats that entries share given z, and as a share of what is gained
 SHIFT = 0.2  # Kolmogorov-Smirnov distance between training and test values
+BELOW = 0.02  # share of the baseline's nats that a model may be below it
+BY_CHANCE = 0.01  # p-value from which copies are as frequent as training rows are of each other
 TWINS = 0.01  # share of test rows that are copies, where training rows have twins as often
 AT_END = 0.5  # share of the rows whose scale is at the end of its range
 
@@ -48,11 +52,30 @@ def collapse(p: Patient) -> Finding | None:
     if p.fixed_scale and _blurred(p):
         cause = "since the fixed scale of the likelihood leaves nothing to explain"
         return Finding("collapse", f"{sentence}, {cause}", "--set scale=entry")
+    left = p.of["shared"]
+    if left is not None and left < LEFT[0]:
+        told = f"codes carry {rate:.2g} nats per row; entries are independent as far as can be told"
+        return Finding("nothing-shared", told, "none is needed: there is nothing to encode", "note")
     if p.part(Autoregressive) is not None:
         cause = "since the columns explain one another without them"
         return Finding("collapse", f"{sentence}, {cause}", "--set alone=0.5 --set beta=0.5")
     remedy = "--recipe vae --set free_bits=0.25 --set warmup=0.5"
     return Finding("collapse", f"{sentence}: entries are as good as independent to it", remedy)
+
+
+def worse(p: Patient) -> Finding | None:
+    """The model is below entries that are independent."""
+    if p.of["bound"] == "none" or p.of["slack"] is None or p.of["shift"] >= SHIFT:
+        return None
+    behind = p.of["independent"] - p.of["elbo"] - p.of["slack"]
+    if behind < max(1.0, BELOW * abs(p.of["independent"])):
+        return None
+    return Finding(
+        "below-baseline",
+        f"the model is {behind:.1f} nats per row below entries that are independent: it has not "
+        "learnt even those",
+        f"--epochs {math.ceil(3 * (p.of['epochs'] or 10))}, or a smaller step, --set lr=0.0003",
+    )
 
 
 def _blurred(p: Patient) -> bool:
@@ -121,9 +144,8 @@ def overfitted(p: Patient) -> Finding | None:
         "overfitting",
         f"training rows have {gap:.1f} nats per row more than test rows, of {p.gained:.1f} that "
         "the model gains over independent entries: it has learnt them by heart",
-        "--set hidden=[32] --set patience=0.1: a smaller network and an earlier end"
-        if p.objective is not None
-        else f"--set latent={max(1, p.of['latent_dim'] // 2)}",
+        p.remedy("--set hidden=[32]", f"--set latent={max(1, p.of['latent_dim'] // 2)}")
+        + ": a smaller model",
     )
 
 
@@ -161,7 +183,8 @@ def hollow(p: Patient) -> Finding | None:
         return Finding("holes", sentence, "--recipe vae, whose codes are drawn towards the prior")
     if p.beta < 1:
         return Finding("holes", f"{sentence}: beta={p.beta:g} hardly binds them", "--set beta=1")
-    return Finding("holes", sentence, "--recipe beta_vae --set beta=2")
+    dearer = f"--set beta={2 * p.beta:g}"
+    return Finding("holes", sentence, p.remedy(dearer, f"--recipe beta_vae {dearer}"))
 
 
 def _off(p: Patient) -> bool:
@@ -184,11 +207,12 @@ def loose(p: Patient) -> Finding | None:
         width = "narrow" if covered < 0.9 else "wide"
         how = f"; its 90 % intervals are too {width}, they hold {100 * covered:.0f} % of the codes"
     sentence = f"the encoder leaves {slack:.1f} nats per row between ELBO and evidence{how}"
+    larger = "a larger encoder, --set hidden=[512,512]"
     if p.part(Isotropic) is not None:
         return Finding("loose-encoder", sentence, "--set posterior=diagonal")
     if p.part(Cholesky) is not None or isinstance(p.objective, Iwae):
-        return Finding("loose-encoder", sentence, "a larger encoder, --set hidden=[512,512]")
-    return Finding("loose-encoder", sentence, "--set posterior=cholesky")
+        return Finding("loose-encoder", sentence, p.remedy(larger))
+    return Finding("loose-encoder", sentence, p.remedy("--set posterior=cholesky", larger))
 
 
 def ended(p: Patient) -> Finding | None:
@@ -199,7 +223,7 @@ def ended(p: Patient) -> Finding | None:
             "scale-limit",
             f"an entry's scale is at its floor on {100 * low:.0f} % of the rows: it is told "
             "without error, and what its density adds to the evidence is the floor's choice",
-            "--set scale=shared, or leave out the column (--drop)",
+            p.remedy("--set scale=shared", _without(p)),
         )
     if high is not None and high >= AT_END:
         return Finding(
@@ -237,13 +261,21 @@ def _better_likelihood(p: Patient) -> str:
     counts = p.part(Counts)
     if counts is not None and counts.poisson:
         return "--set likelihood=negative_binomial"
+    larger = "--set hidden=[512,512]"
     if p.part(Logistic) is not None:
-        return "--set likelihood=categorical"
+        return p.remedy("--set likelihood=categorical")
     if p.part(Normal) is None:
-        return "--set hidden=[512,512]: a larger network"
+        return p.remedy(larger)
     if len(p.model.spec.shape) == 1:
         return "--recipe tabular --kind numeric, whose columns have any shape"
-    return "--set scale=network"
+    return p.remedy(larger if p.scale_of_network else "--set scale=network")
+
+
+def _without(p: Patient) -> str:
+    """How columns, or entries of an array, are left out."""
+    if p.model.spec.names:
+        return "leave the columns out: --drop COLUMN"
+    return "leave these entries out of the array"
 
 
 def still(p: Patient) -> Finding | None:
@@ -260,9 +292,9 @@ def still(p: Patient) -> Finding | None:
     cost = "as a density they add to the evidence without end" if harmful else "they tell nothing"
     return Finding(
         "constant-entries",
-        f"{len(entries)} entries are the same in every training row "
-        f"({', '.join(names)}{more}); {cost}",
-        "leave the columns out: --drop COLUMN",
+        f"{len(entries)} {'entries are' if len(entries) > 1 else 'entry is'} the same in every "
+        f"training row ({', '.join(names)}{more}); {cost}",
+        _without(p),
         "warning" if harmful else "note",
     )
 
@@ -273,7 +305,11 @@ def leaked(p: Patient) -> Finding | None:
     share = found / n
     if not found:
         return None
-    usual = share <= twins + 3 * (twins * (1 - twins) / n) ** 0.5
+    # were both parts drawn alike, a test row would be a copy as often as a training row has a twin
+    known, rows = round(twins * p.of["n_train"]), p.of["n_train"]
+    by_chance = hypergeom.sf(found - 1, n + rows, found + known, n)
+    # reals that never recur in training do not recur by chance
+    usual = by_chance >= BY_CHANCE and (bool(known) or found < 2 or p.model.spec.discrete)
     sentence = f"{found} of {n} test rows are exact copies of training rows"
     if not usual:
         remedy = "leave copies out of the rows before they are split, then train anew"
@@ -302,6 +338,6 @@ def unlike(p: Patient) -> Finding | None:
 
 
 CHECKS: tuple[Callable[[Patient], Finding | None], ...] = (
-    collapse, blind, loose, small, overfitted, undertrained, hollow, ended, misfit, still, leaked,
-    unlike, unused,
+    worse, undertrained, collapse, blind, loose, small, overfitted, hollow, ended, misfit, still,
+    leaked, unlike, unused,
 )  # fmt: skip

@@ -68,10 +68,12 @@ def examine(
     test: Data,
     metrics: Sequence[dict[str, Any]] | None = None,
     seed: int = 0,
+    recipe: str | None = None,
 ) -> Health:
     """Measures and judges `model`, fitted to `train` and chosen by `valid`, on the rows `test`.
 
-    metrics: the lines of metrics.jsonl, without which nothing is said of how training ended. Needs
+    metrics: the lines of metrics.jsonl, without which nothing is said of how training ended ·
+    recipe: the model's, so that remedies name options that it has. Needs
     ten rows of both. A model with `bound = "none"` has no rate and no evidence: what concerns those
     is None.
     """
@@ -95,7 +97,7 @@ def examine(
     numbers |= _of_codes(model, train, valid, seen, seed)
     numbers |= _of_calibration(model, seen, seed)
     numbers = {name: _plain(value) for name, value in numbers.items()}
-    patient = Patient(model, numbers)
+    patient = Patient(model, numbers, recipe)
     found = [finding for check in CHECKS if (finding := check(patient)) is not None]
     return Health(numbers, tuple(sorted(found, key=lambda f: f.severity == "note")))
 

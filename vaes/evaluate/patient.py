@@ -10,6 +10,10 @@ from torch import nn
 from vaes.dist.counts import Counts
 from vaes.dist.gaussian import Normal
 from vaes.model import Model
+from vaes.plan import Settings
+from vaes.recipes import options
+
+SETTINGS = set(Settings.names())
 
 
 @dataclass(frozen=True)
@@ -24,10 +28,12 @@ class Finding:
 
 
 class Patient:
-    """A model and what was measured of it: `of["rate"]`, or None."""
+    """A model and what was measured of it: `of["rate"]`, or None. recipe: of the model, so that a
+    remedy names only options that it has; None where it has been lost: then any of them."""
 
-    def __init__(self, model: Model, numbers: dict[str, Any]) -> None:
+    def __init__(self, model: Model, numbers: dict[str, Any], recipe: str | None = None) -> None:
         self.model, self.of = model, numbers
+        self.options = None if recipe is None else set(options(recipe))
         self.objective = getattr(model, "objective", None)
         self.beta = float(getattr(self.objective, "beta", 1.0))
         self.capacity = getattr(self.objective, "capacity", None)
@@ -35,6 +41,21 @@ class Patient:
     def part(self, kind: type[nn.Module]) -> Any:
         """The first module of that kind in the model, or None."""
         return next((m for m in self.model.modules() if isinstance(m, kind)), None)
+
+    def remedy(self, *offers: str) -> str:
+        """The first of the remedies whose options the recipe has; one that names a recipe itself,
+        or no option of one, is always possible."""
+        for offer in offers:
+            asked = {part.partition("=")[0] for part in offer.split("--set ")[1:]}
+            if "--recipe" in offer or self.options is None or asked <= self.options | SETTINGS:
+                return offer
+        return "another recipe, see `vaes recipes`"
+
+    @property
+    def scale_of_network(self) -> bool:
+        """Whether the decoder says the scale of every entry and row already."""
+        head = self.part(Normal)
+        return bool(getattr(head, "network", False))
 
     @property
     def fixed_scale(self) -> bool:

@@ -37,6 +37,7 @@ def summary(
     *,
     valid: Data | None = None,
     metrics: Sequence[dict[str, Any]] | None = None,
+    recipe: str | None = None,
     every: bool = False,
 ) -> dict[str, Any]:
     """ELBO, evidence, rate, distortion, active units, baselines and health on `test`, nats per row.
@@ -44,8 +45,8 @@ def summary(
     Numbers that the model does not have are None: bits per dimension (per observed entry where
     rows have gaps) of data that are not discrete, and every bound of a model with `bound = "none"`.
     "curve" holds the importance-weighted bound by its number of draws, "rates" the rate of each
-    dimension. valid, metrics: see `vaes.evaluate.health.examine` · every: all baselines, of which
-    training takes the quick ones.
+    dimension. valid, metrics, recipe: see `vaes.evaluate.health.examine` · every: all baselines, of
+    which training takes the quick ones.
     """
     device = model.log_jacobian.device
     there = test.to(device)
@@ -81,7 +82,9 @@ def summary(
             for b in baselines(train, test, model.latent, gaps, every)
         }
     try:
-        health = examine(model, train.to(device), valid and valid.to(device), there, metrics, seed)
+        health = examine(
+            model, train.to(device), valid and valid.to(device), there, metrics, seed, recipe
+        )
         result["health"] = health.to_json()
     except DataError as error:  # too few rows for that, not for the rest
         result["notes"].append(str(error))

@@ -65,16 +65,22 @@ def shifted(train: Data, test: Data) -> tuple[Tensor, Tensor]:
 
 
 def reliance(model: Model, data: Data, draw: torch.Generator) -> float:
-    """Nats per row that log p(x|z) loses when every row is told by the code of another row."""
-    lost, n = 0.0, 0
+    """Nats per row that log p(x|z) loses when every row is told by the code of another row, which
+    is any of the others."""
+    size, lost, codes = at_once(model, 2), 0.0, []
     with evaluating(model):
-        for batch in data.batches(at_once(model, 2)):
+        for batch in data.batches(size):
             q = model.posterior(batch)
-            z = q.draw(normal(draw, q.mean, len(batch), q.noise_size))
-            own, other = (log_likelihood(model, code, batch) for code in (z, z.roll(1, 0)))
-            lost += float((own.double() - other.double()).sum())
-            n += len(batch)
-    return lost / max(1, n)
+            codes.append(q.draw(normal(draw, q.mean, len(batch), q.noise_size)))
+        z = torch.cat(codes)
+        order = torch.randperm(len(z), generator=draw, device=draw.device).to(z.device)
+        other = torch.empty_like(order)
+        other[order] = order.roll(1)  # one ring through all rows: none has its own
+        for i, batch in enumerate(data.batches(size)):
+            rows = slice(i * size, i * size + len(batch))
+            own, strange = (log_likelihood(model, c, batch) for c in (z[rows], z[other[rows]]))
+            lost += float((own.double() - strange.double()).sum())
+    return lost / max(1, len(z))
 
 
 def limits(model: Model, data: Data, draw: torch.Generator) -> tuple[float, float] | None:

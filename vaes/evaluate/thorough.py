@@ -41,6 +41,7 @@ def thorough(
     *,
     valid: Data | None = None,
     metrics: Sequence[dict[str, Any]] | None = None,
+    recipe: str | None = None,
     features: str | None = None,
     annealed: int = 0,
     factors: np.ndarray | None = None,
@@ -58,7 +59,9 @@ def thorough(
     or these rows is said in "notes"; what was asked for by name raises.
     """
     _refuse(test, features, factors)  # before what takes minutes
-    found = summary(model, train, test, seed, k, valid=valid, metrics=metrics, every=True)
+    found = summary(
+        model, train, test, seed, k, valid=valid, metrics=metrics, recipe=recipe, every=True
+    )
     device = model.log_jacobian.device
     train, test = train.to(device), test.to(device)
     parts: dict[str, tuple[bool, Callable[[], dict[str, Any] | None]]] = {

@@ -46,6 +46,7 @@ def evaluate(
             k,
             valid=prepared.valid,
             metrics=opened.run.metrics(),
+            recipe=opened.run.info["recipe"],
             features=features,
             annealed=annealed,
             factors=known,
