@@ -18,6 +18,7 @@ from vaes.evaluate.calibration import intervals
 from vaes.evaluate.cluster import agreement
 from vaes.evaluate.thorough import evenly
 from vaes.run import load
+from vaes.training import train
 from vaes.uses import cluster
 
 
@@ -151,6 +152,8 @@ def test_factors_that_do_not_fit(runs, tmp_path, made_of, words):
         (["--k", "0"], "k=0", 2),
         (["--annealed", "-1"], "annealed=-1", 2),
         (["--factors", "nowhere.npy"], "nowhere.npy", 1),
+        (["--factors", "empty.npy"], "empty.npy", 1),
+        (["--out", "."], "never written over", 2),
         (["--features", "inception"], "inception", 2),
         (["levels.npy"], "holds 200", 1),
         (["bits.npy"], "the run expects (1, 8, 8)", 1),
@@ -160,6 +163,7 @@ def test_factors_that_do_not_fit(runs, tmp_path, made_of, words):
 def test_mistakes_at_evaluate(runs, tmp_path, args, words, code):
     np.save(tmp_path / "levels.npy", np.full((30, 8, 8), 200, np.uint8))
     np.save(tmp_path / "bits.npy", np.zeros((30, 7, 7), np.uint8))
+    (tmp_path / "empty.npy").touch()
     np.save(tmp_path / "few.npy", load_digits().images.astype(np.uint8)[:12])
     before = made(runs / "a")
     args = [tmp_path / a if a.endswith(".npy") else a for a in args]
@@ -191,6 +195,50 @@ def test_a_leaderboard(runs, tmp_path):
     assert all(Path(n).name in page for n in names)
     assert "http" not in page.replace("http-equiv", "").replace("http://www.w3.org", "")
     assert "no evidence: this model has no density" in told.out
+
+
+def test_rows_that_a_run_knows_are_noted(runs, tmp_path):
+    """And what was measured on other rows is not said of these."""
+    np.save(tmp_path / "rows.npy", load_digits().images.astype(np.uint8)[:60])
+    told = vaes_(
+        "compare", runs / "a", "--data", tmp_path / "rows.npy", "--k", "10", "--out", tmp_path / "c"
+    )
+    assert told.code == 0, told.err
+    found = read(tmp_path / "c" / "comparison.json")
+    assert "are copies of training rows" in found["notes"][0]
+    assert found["notes"][0] in told.out
+    assert next(p for p in found["places"] if "recipe" in p)["rate"] is None
+    assert "are copies of training rows" in (tmp_path / "c" / "comparison.html").read_text()
+
+
+def test_one_row_has_no_error(runs, tmp_path):
+    np.save(tmp_path / "one.npy", load_digits().images.astype(np.uint8)[:1])
+    for verb in ("score", "compare"):
+        more = (
+            ["--data", tmp_path / "one.npy", "--out", tmp_path / "c"] if verb == "compare" else []
+        )
+        rows = [] if more else [tmp_path / "one.npy"]
+        told = vaes_(verb, runs / "a", *rows, "--k", "10", *more)
+        assert told.code == 0, told.err
+        assert "nan" not in told.out + told.err
+        assert "± ?" in told.out + told.err
+    told = vaes_("score", runs / "a", tmp_path / "one.npy", "--k", "10", "--json")
+    assert json.loads(told.out)["log_evidence_se"] is None
+
+
+def test_runs_on_rows_in_memory(tmp_path):
+    """Compared on rows that are named, without baselines; evaluated in Python."""
+    rows = load_digits().images.astype(np.uint8)[:200]
+    train(rows, out=tmp_path / "mem", steps=20, hidden=[8], latent=2, threads=1)
+    np.save(tmp_path / "rows.npy", rows[:50])
+    more = ["--data", tmp_path / "rows.npy", "--k", "10", "--out", tmp_path / "c"]
+    told = vaes_("compare", tmp_path / "mem", *more)
+    assert told.code == 0, told.err
+    assert "no baselines" in told.out
+    told = vaes_("evaluate", tmp_path / "mem", tmp_path / "rows.npy")
+    assert told.code == 2
+    assert "rows in memory" in told.err
+    assert len(told.err.splitlines()) == 1
 
 
 def test_compare_as_json(runs, tmp_path):

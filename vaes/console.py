@@ -100,12 +100,12 @@ def verdict(path: Path, what: str = "run folder") -> str:
         lines.append(f"  distortion      {e['distortion']:9.3f}   (this model has no density)")
     else:
         bits = "" if e["bits_per_dim"] is None else f"   {e['bits_per_dim']:.4f} bits/dim"
-        lines.append(f"  log evidence    {_number(e, 'log_evidence')}{bits}")
-        lines.append(f"  ELBO            {_number(e, 'elbo')}")
+        lines.append(f"  log evidence    {number(e, 'log_evidence')}{bits}")
+        lines.append(f"  ELBO            {number(e, 'elbo')}")
         lines.append(f"  distortion      {e['distortion']:9.3f}   rate {e['rate']:.3f}")
     lines.append(f"  active units    {e['active_units']:9d}   of {e['latent_dim']}")
     for name, b in e["baselines"].items():
-        lines.append(f"  {name:15} {_number(b, 'log_evidence')}   (baseline)")
+        lines.append(f"  {name:15} {number(b, 'log_evidence')}   (baseline)")
     lines += [f"  {line}" for line in measured(e)]
     lines += [f"note: {note}" for note in e.get("notes", ())]
     if "health" in e:
@@ -131,17 +131,17 @@ def measured(e: dict[str, Any]) -> list[str]:
         lines.append(f"intervals       {told}")
     if "gaps" in e:
         lines.append(
-            f"gaps            amortisation {_number(e['gaps'], 'amortisation').strip()}, "
-            f"approximation {_number(e['gaps'], 'approximation').strip()}"
+            f"gaps            amortisation {number(e['gaps'], 'amortisation').strip()}, "
+            f"approximation {number(e['gaps'], 'approximation').strip()}"
         )
     if "quadrature" in e:
         q = e["quadrature"]
-        lines.append(f"quadrature      {_number(q, 'log_evidence')} on {q['n']} rows")
+        lines.append(f"quadrature      {number(q, 'log_evidence')} on {q['n']} rows")
     if "annealed" in e:
         a = e["annealed"]
         lines.append(
-            f"annealing       {_number(a, 'log_evidence')} on {a['n']} rows, where draws say "
-            f"{_number(a, 'by_draws').strip()}; wrong by at most {_number(a, 'gap').strip()}"
+            f"annealing       {number(a, 'log_evidence')} on {a['n']} rows, where draws say "
+            f"{number(a, 'by_draws').strip()}; wrong by at most {number(a, 'gap').strip()}"
         )
     for name, score in e.get("disentanglement", {}).items():
         ends = f"(noise {score['noise']:.3f}, the factors themselves {score['factors']:.3f})"
@@ -162,8 +162,9 @@ def sizes(found: dict[str, Any]) -> list[str]:
         f"{found['file']}: {found['n']:,} rows in {found['bytes']:,} bytes, "
         f"{found['bits_per_row']:.1f} bits a row, {found['bits_per_dim']:.4f} bits/dim",
         f"  the file       {found['nats_per_row']:9.3f} nats per row",
-        f"  -ELBO          {found['negative_elbo']:9.3f} ± {found['negative_elbo_se']:.3f}, of "
-        f"which the file is {found['difference']:+.2f} % off",
+        f"  -ELBO          {number(found, 'negative_elbo')}, of which the file is "
+        f"{found['difference']:+.2f} % off",
+        f"  {found['bytes_fixed']:,} bytes are header, checksums and ends, however many the rows",
     ]
     for name, size in found["others"].items():
         lines.append(f"  {name:14} {size:9,} bytes of {found['packed']:,} packed")
@@ -172,7 +173,8 @@ def sizes(found: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _number(found: dict[str, Any], key: str) -> str:
+def number(found: dict[str, Any], key: str, error_key: str | None = None) -> str:
     """A mean with its standard error, which a single row does not have."""
-    error = found[f"{key}_se"]
-    return f"{found[key]:9.3f} ± {'?' if error is None else format(error, '.3f')}"
+    error = found[error_key or f"{key}_se"]
+    unknown = error is None or error != error
+    return f"{found[key]:9.3f} ± {'?' if unknown else format(error, '.3f')}"

@@ -74,6 +74,11 @@ def write_json(path: Path, content: Any) -> str:
     return write_bytes(path, (text + "\n").encode())
 
 
+def json_line(content: Any) -> str:
+    """One line of JSON; numbers that are not finite become null."""
+    return json.dumps(_finite(content), ensure_ascii=False, allow_nan=False)
+
+
 def read_json(path: Path, what: str) -> Any:
     """The JSON of `path`; a missing or broken file is one line that calls it `what`."""
     try:
@@ -82,6 +87,12 @@ def read_json(path: Path, what: str) -> Any:
         raise RunError(f"{what} is incomplete: {path.name} is missing") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise RunError(f"{what} is damaged: {path.name} is no JSON ({error})") from error
+
+
+def refuse_existing(out: str | None) -> None:
+    """One line where `out` is taken, before anything is computed for it."""
+    if out is not None and Path(out).exists():
+        raise UsageError(f"{out} exists and is never written over; choose another folder")
 
 
 def new_folder(path: Path | None, numbered: str) -> Path:

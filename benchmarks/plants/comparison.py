@@ -79,8 +79,8 @@ PLANTS = [
     Plant(
         "differences by their means' errors",
         COMPARE,
-        "behind, se = float(apart.mean()), standard_error(apart)",
-        "behind, se = float(apart.mean()), standard_error(c.per_row.double())",
+        "se = math.hypot(standard_error(apart), _drawn(scored[0], c))",
+        "se = math.hypot(standard_error(c.per_row.double()), _drawn(scored[0], c))",
         (T_COMPARE,),
     ),
     Plant(
@@ -124,5 +124,19 @@ PLANTS = [
         "few = float((score.ess_per_row < enough).double().mean())",
         "few = float((score.ess_per_row > score.k).double().mean())",
         (T_LIKELIHOOD,),
+    ),
+    Plant(
+        "differences without the error of the draws",
+        COMPARE,
+        "se = math.hypot(standard_error(apart), _drawn(scored[0], c))",
+        "se = standard_error(apart)",
+        (T_COMPARE,),
+    ),
+    Plant(
+        "the draws' error of a difference as if they were not shared",
+        COMPARE,
+        "if len(parts) == 2 and len(parts[0]) == len(parts[1]):",
+        "if len(parts) == 3:",
+        (T_COMPARE,),
     ),
 ]

@@ -8,9 +8,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from vaes.batch import Spec
+from tests.fixtures import LG_DIAGONAL, LG_MEAN, LG_X, lg
+from vaes.batch import Data, Spec
 from vaes.errors import UsageError
 from vaes.evaluate.compare import Contender, ranked
+from vaes.evaluate.likelihood import evidence
 
 SPEC = Spec((2,), ("pixel",), (3,), scale=(2.0,))
 ROWS = torch.tensor([[0.0, 1.0], [2.0, 2.0], [1.0, 0.0], [0.0, 0.0]])
@@ -81,3 +83,24 @@ def test_gaps_are_alike_where_they_are_in_the_same_places():
     assert len(ranked(both)) == 2
     with pytest.raises(UsageError, match="other rows"):
         ranked([both[0], contender("c", HARD)])
+
+
+def test_differences_carry_the_error_of_the_draws_that_both_share():
+    """Two models on 400 equal rows: all that differs over seeds is the draws, and is quoted."""
+    close, far = lg(LG_MEAN + 0.3, LG_DIAGONAL * 1.2), lg(LG_MEAN - 0.6, LG_DIAGONAL * 1.5)
+    data = Data(Spec((5,)), LG_X.expand(400, -1))
+    quoted, apart, alone = [], [], []
+    for seed in range(60):
+        both = [evidence(model, data, k=50, seed=seed) for model in (close, far)]
+        entries = [
+            contender(name, f.per_row, left_out=f.left_out)
+            for name, f in zip("ab", both, strict=True)
+        ]
+        places = {p.name: p for p in ranked(entries)}
+        last = ranked(entries)[1]
+        quoted.append(last.behind_se)
+        apart.append(both[0].mean - both[1].mean)
+        alone.append(places["b"].se)
+        assert places["b"].se == pytest.approx(both[1].se, rel=1e-6)
+    spread = torch.tensor(apart).std().item()
+    assert torch.tensor(quoted).square().mean().sqrt().item() == pytest.approx(spread, rel=0.25)

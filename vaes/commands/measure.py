@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
@@ -21,17 +20,17 @@ def score(
     skip_bad: SkipBad = False,
 ) -> None:
     """Log evidence of rows, in nats."""
-    from vaes import verbs
+    from vaes import console, disk, verbs
 
     found = verbs.score(run, data, k, seed, skip_bad)
     per_row, unit = found.pop("per_row"), found.pop("unit")
     if as_json:
-        typer.echo(json.dumps(found))
+        typer.echo(disk.json_line(found))
         return
     for value in per_row:
         typer.echo(f"{value:.6f}")
     typer.echo(
-        f"log evidence {found['log_evidence']:.3f} ± {found['log_evidence_se']:.3f} "
+        f"log evidence {console.number(found, 'log_evidence').strip()} "
         f"{unit} ({found['n']} rows, {found['k']} draws, "
         f"effective sample size {found['ess']:.0f})",
         err=True,
@@ -94,13 +93,13 @@ def compress(
     as_json: Annotated[bool, typer.Option("--json", help="The sizes as JSON.")] = False,
 ) -> None:
     """Code rows into a file that is as small as the ELBO says."""
-    from vaes import console, verbs
+    from vaes import console, disk, verbs
 
     if not out:
         raise UsageError("compress writes one file; name it with -o FILE")
     found = verbs.compress(run, data, out)
     if as_json:
-        typer.echo(json.dumps(found))
+        typer.echo(disk.json_line(found))
         return
     for line in console.sizes(found):
         typer.echo(line)

@@ -6,6 +6,7 @@ since rows that are hard for one model are hard for the others.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from vaes.batch import Spec
 from vaes.errors import UsageError
-from vaes.evaluate.likelihood import standard_error
+from vaes.evaluate.likelihood import error_of_draws, standard_error
 
 TIED = 2.0  # standard errors within which two models are not told apart
 NEAR = 1e-5  # of a value: rows that went through two scalings are the same rows
@@ -22,9 +23,13 @@ NEAR = 1e-5  # of a value: rows that went through two scalings are the same rows
 
 @dataclass(frozen=True)
 class Contender:
-    """One model: `per_row` (n,) log-evidence in nats, None where it has none · `bound`: "exact", or
-    "lower" where the evidence is bounded from below · what its evidence is of, the rows it is
-    scored on in the user's units (n, ...), and what those are."""
+    """One model.
+
+    per_row (n,): log-evidence in nats, None where it has none · bound: "exact", or "lower" where
+    the evidence is bounded from below · evidence_of, rows, spec: what the evidence is of, the rows
+    (n, ...) in the user's units, what those are · left_out (blocks,): the mean without each block
+    of draws, which models share; None where nothing was drawn.
+    """
 
     name: str
     per_row: Tensor | None
@@ -32,12 +37,14 @@ class Contender:
     evidence_of: str
     rows: Tensor
     spec: Spec
+    left_out: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class Place:
-    """mean, se: log-evidence, nats per row · behind, behind_se: what the best has more, row by
-    row · tied: whether that is within two standard errors. None of a model without evidence."""
+    """mean, se: log-evidence, nats per row, and its error over rows and from the draws · behind,
+    behind_se: what the best has more, row by row · tied: whether that is within two standard
+    errors. None of a model without evidence."""
 
     name: str
     mean: float | None
@@ -64,14 +71,23 @@ def ranked(contenders: Sequence[Contender]) -> list[Place]:
         assert c.per_row is not None
         assert scored[0].per_row is not None
         apart = scored[0].per_row.double() - c.per_row.double()
-        behind, se = float(apart.mean()), standard_error(apart)
+        behind = float(apart.mean())
+        se = math.hypot(standard_error(apart), _drawn(scored[0], c))
         tied = behind <= TIED * se if se == se else False
         mean = float(c.per_row.double().mean())
-        places.append(
-            Place(c.name, mean, standard_error(c.per_row.double()), behind, se, tied, c.bound)
-        )
+        own = math.hypot(standard_error(c.per_row.double()), _drawn(c))
+        places.append(Place(c.name, mean, own, behind, se, tied, c.bound))
     nothing = (None, None, None, None, False)
     return places + [Place(c.name, *nothing, c.bound) for c in contenders if c.per_row is None]
+
+
+def _drawn(a: Contender, b: Contender | None = None) -> float:
+    """Monte Carlo error of the mean of one, or of the difference of two that share their draws."""
+    parts = [c.left_out for c in (a, b) if c is not None and c.left_out is not None]
+    parts = [part for part in parts if len(part)]
+    if len(parts) == 2 and len(parts[0]) == len(parts[1]):
+        return error_of_draws(parts[0] - parts[1])
+    return math.hypot(*(error_of_draws(part) for part in parts)) if parts else 0.0
 
 
 def refuse_unlike(a: Contender, b: Contender) -> None:

@@ -54,7 +54,8 @@ class Evidence:
     effective sample size, (sum w)^2 / sum w^2, of k; ess_per_row (n,) · elbo, elbo_se: likewise ·
     curve: mean and standard error of the importance-weighted bound L_K for K = 1, 10, 100 ... k, by
     the same draws in groups of K; it rises to log p(x), so a curve that still climbs at k says that
-    the mean is too low.
+    the mean is too low · left_out (blocks,): the mean without each block of draws, for the error of
+    differences between models that share them (`error_of_draws`).
     """
 
     n: int
@@ -68,6 +69,7 @@ class Evidence:
     elbo_se: float
     ess_per_row: Tensor
     curve: dict[int, tuple[float, float]]
+    left_out: Tensor
 
 
 def shared_noise(model: Model, k: int, seed: int, like: Tensor, block: int = 0) -> Tensor:
@@ -159,14 +161,15 @@ def evidence(model: Model, data: Data, k: int = 1000, seed: int = 0) -> Evidence
     total, squares = log_sums.logsumexp(0), torch.cat([p.log_squares for p in parts])
     per_row, elbos = total - math.log(k), torch.cat([p.elbos for p in parts], 1)
     elbo = (elbos * sizes.to(elbos.device)[:, None]).sum(0) / k
-    se_draws = _jackknife(
+    left_out = _left_out(
         lambda keep: log_sums[keep].logsumexp(0).mean().item() - math.log(sizes[keep].sum()),
         len(sizes),
     )
+    se_draws = error_of_draws(left_out)
     ess = (2 * total - squares).exp()
-    elbo_draws = _jackknife(
-        lambda keep: (elbos.mean(1).cpu() * sizes)[keep].sum().item() / sizes[keep].sum().item(),
-        len(sizes),
+    means = elbos.mean(1).cpu() * sizes
+    elbo_draws = error_of_draws(
+        _left_out(lambda keep: means[keep].sum().item() / sizes[keep].sum().item(), len(sizes))
     )
     return Evidence(
         n=len(per_row),
@@ -180,6 +183,7 @@ def evidence(model: Model, data: Data, k: int = 1000, seed: int = 0) -> Evidence
         elbo_se=math.hypot(standard_error(elbo), elbo_draws),
         ess_per_row=ess,
         curve=_curve(torch.cat([p.curve for p in parts], 2).cpu(), log_sums.cpu(), parts[0].sizes),
+        left_out=left_out,
     )
 
 
@@ -284,13 +288,21 @@ def _levels(weights: Tensor, most: int) -> Tensor:
     return torch.stack(found)
 
 
-def _jackknife(statistic: Callable[[list[int]], float], blocks: int) -> float:
-    """Monte Carlo error of a statistic: leave one block of draws out at a time."""
+def _left_out(statistic: Callable[[list[int]], float], blocks: int) -> Tensor:
+    """A statistic with one block of draws left out at a time, (blocks,); empty of one block."""
+    if blocks < 2:
+        return torch.zeros(0, dtype=torch.float64)
+    left = [statistic([i for i in range(blocks) if i != out]) for out in range(blocks)]
+    return torch.tensor(left, dtype=torch.float64)
+
+
+def error_of_draws(left_out: Tensor) -> float:
+    """Monte Carlo error of a number by the jackknife, from what it is without each block of draws
+    (blocks,): of a difference of two, from their differences."""
+    blocks = len(left_out)
     if blocks < 2:
         return 0.0
-    left = [statistic([i for i in range(blocks) if i != out]) for out in range(blocks)]
-    values = torch.tensor(left, dtype=torch.float64)
-    return math.sqrt((blocks - 1) / blocks * (values - values.mean()).square().sum().item())
+    return math.sqrt((blocks - 1) / blocks * (left_out - left_out.mean()).square().sum().item())
 
 
 def standard_error(values: Tensor) -> float:

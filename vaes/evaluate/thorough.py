@@ -149,6 +149,8 @@ def _clusters(model: Model, train: Data, test: Data, seed: int) -> dict[str, Any
     if test.y is None or k < 2:
         return None
     known = test.part((test.y >= 0).nonzero().flatten())
+    if not len(known):
+        return None
     labels, _ = uses.cluster(model, evenly(train, CLUSTERED), k, seed=seed).assign(model, known)
     assert known.y is not None
     return {"k": k, "n": len(known)} | vars(agreement(known.y.cpu(), labels.cpu()))

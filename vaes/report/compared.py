@@ -24,7 +24,7 @@ def compared(told: Mapping[str, Any]) -> str:
             place.get("recipe", "–"),
             number(place.get("rate")),
             "–"
-            if "active_units" not in place
+            if place.get("active_units") is None
             else f"{place['active_units']} of {place['latent_dim']}",
             number(place.get("weights"), 0),
             number(place.get("seconds"), 0),
@@ -46,6 +46,7 @@ def compared(told: Mapping[str, Any]) -> str:
             paragraph(f"On {told['n']:,} rows, {told['unit']}; {told['k']:,} draws a row."),
             table(HEAD, rows),
             chart,
+            *(paragraph(words) for words in told["notes"]),
             paragraph(note, "small"),
         ),
     ]

@@ -46,6 +46,7 @@ def compress(run: str, data: str | None, out: str) -> dict[str, Any]:
 def decompress(file: str, run: str | None = None, out: str | None = None) -> Path:
     """The rows of `file` in a new folder, in the kind that came in. run: where the run now is, if
     not where it was when the file was written."""
+    disk.refuse_existing(out)
     try:
         content = Path(file).read_bytes()
     except OSError as error:

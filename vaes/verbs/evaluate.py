@@ -28,7 +28,13 @@ def evaluate(
     skip_bad: bool,
 ) -> Path:
     """Measures on `data`, or on the run's own test part; the folder that holds what was found."""
+    disk.refuse_existing(out)
     opened = Opened(run, skip_bad)
+    if opened.run.info["data"]["from"] is None:
+        raise UsageError(
+            f"run '{run}' was trained on rows in memory, which baselines and health go by; measure "
+            "it in Python (vaes.evaluate.thorough), or score rows: vaes score"
+        )
     prepared, plan = opened.prepared(), opened.run.info["plan"]
     if data is not None:
         prepared = replace(prepared, test=opened.rows(data))
@@ -64,7 +70,7 @@ def _factors(path: str | None, prepared: Prepared, data: str | None) -> np.ndarr
         return sprites.factors()[prepared.split["test"]] if ours else None
     try:
         found = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise DataError(f"--factors {path}: no .npy file of factors ({error})") from error
     if not isinstance(found, np.ndarray) or found.ndim != 2 or found.dtype.kind not in "iuf":
         raise DataError(f"--factors {path}: a .npy file of numbers (rows, factors) is needed")
