@@ -76,8 +76,8 @@ PLANTS = [
     Plant(
         "Monte Carlo error of one block, not of all",
         LIKELIHOOD,
-        "return math.sqrt((blocks - 1) / blocks * (left_out - left_out.mean()).square().sum().item())",
-        "return math.sqrt(blocks * (left_out - left_out.mean()).square().sum().item())",
+        "math.sqrt((blocks - 1) / blocks * (left_out - left_out.mean())",
+        "math.sqrt(blocks * (left_out - left_out.mean())",
         (T_EVIDENCE,),
     ),
     Plant(

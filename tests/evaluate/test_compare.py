@@ -87,7 +87,8 @@ def test_gaps_are_alike_where_they_are_in_the_same_places():
 
 def test_differences_carry_the_error_of_the_draws_that_both_share():
     """Two models on 400 equal rows: all that differs over seeds is the draws, and is quoted."""
-    close, far = lg(LG_MEAN + 0.3, LG_DIAGONAL * 1.2), lg(LG_MEAN - 0.6, LG_DIAGONAL * 1.5)
+    # alike, so that most of either's error is the other's too
+    close, far = (lg(LG_MEAN + 0.3, LG_DIAGONAL * width) for width in (1.2, 1.3))
     data = Data(Spec((5,)), LG_X.expand(400, -1))
     quoted, apart, alone = [], [], []
     for seed in range(60):
