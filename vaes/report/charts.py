@@ -16,7 +16,7 @@ from vaes.report.markup import figure, number, text
 
 WIDTH, HEIGHT = 360, 220
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 10, 36  # of the frame
-SHORT = 22  # letters of a name beside a bar
+SHORT, LETTER = 22, 6.2  # letters of a name beside a bar, and the width of one
 POINTS = 240  # of a curve
 
 
@@ -136,7 +136,7 @@ def whiskers(dots: Sequence[Dot], title: str, x_name: str, note: str = "") -> st
     spread = [2 * d.se if d.se is not None and math.isfinite(d.se) else 0.0 for d in dots]
     pairs = list(zip(dots, spread, strict=True))
     low, high = _room(min(d.value - s for d, s in pairs), max(d.value + s for d, s in pairs))
-    left, step = 122, 24
+    left, step = 20 + LETTER * max(len(_cut(d.name)) for d in dots), 24
     height = TOP + step * len(dots) + BOTTOM
     across = Axis(low, high, left, WIDTH - RIGHT - 4)
     parts = [_below(across, x_name, height, False, left)]
