@@ -24,11 +24,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from vaes.evaluate import dci, disentangle, factors
+from vaes.evaluate import dci, disentangle, levels
 from vaes.evaluate.cluster import agreement
 from vaes.evaluate.samples import frechet, kid, neighbours
 
 BAR = 1e-5
+PAIRS = 5
 PUBLISHED = {"precision": 0.4772, "recall": 0.4705, "density": 1.0555, "coverage": 0.9735}
 Pair = tuple[str, float, float]  # what, ours, theirs
 
@@ -120,7 +121,7 @@ def of_sklearn() -> Iterator[Pair]:
     draw = np.random.default_rng(2)
     z, v = draw.normal(size=(3000, 3)), draw.integers(0, 5, (3000, 2))
     z[:, 0] += v[:, 0]
-    for j, code in enumerate(factors.binned(z).T):
+    for j, code in enumerate(levels.binned(z).T):
         for k, factor in enumerate(v.T):
             theirs = float(metrics.mutual_info_score(code, factor))
             yield f"information {j}, {k}", disentangle._mutual(code, factor), theirs
@@ -150,7 +151,7 @@ def of_disent() -> Iterator[Pair]:
     for name, z in codes.items():
         gap = _of_disent("_mig")._compute_mig(z.T, v.T)["mig.discrete_score"]
         yield f"MIG, {name}", disentangle._gap(disentangle._information(z, v), v), float(gap)
-        train, test = factors.parts(3000, (dci.TRAINED, dci.TESTED), np.random.default_rng(0))
+        train, test = levels.parts(3000, (dci.TRAINED, dci.TESTED), np.random.default_rng(0))
         halves = z[train].T, v[train].T, z[test].T, v[test].T
         for continuous in (False, True):
             told = (0, 1, 2) if continuous else ()
@@ -158,7 +159,7 @@ def of_disent() -> Iterator[Pair]:
             kind = "continuous" if continuous else "discrete"
             ours = dci.sap(z, v, continuous=told)
             yield f"SAP {kind}, {name}", ours, float(theirs)
-        train, test = factors.parts(3000, (dci.GROWN, dci.TESTED), np.random.default_rng(0))
+        train, test = levels.parts(3000, (dci.GROWN, dci.TESTED), np.random.default_rng(0))
         found, other = dci.dci(z, v, trees=100), _of_disent("_dci")
         importance, accuracy = np.zeros((z.shape[1], 3)), []
         for k in range(3):
@@ -181,14 +182,19 @@ REFERENCES = {
 
 
 def large() -> int:
-    """Two sets of one source in 1,000 dimensions."""
-    draw, begun = np.random.default_rng(0), time.monotonic()
-    real, drawn = (torch.from_numpy(draw.normal(size=(10_000, 1000))) for _ in "ab")
-    found, failed = neighbours(real, drawn, 5), 0
+    """Pairs of sets of one source in 1,000 dimensions: the published numbers are those of one such
+    pair, and lie within three spreads of ours over pairs."""
+    begun, found, failed = time.monotonic(), [], 0
+    for seed in range(PAIRS):
+        draw = torch.Generator().manual_seed(seed)
+        real, drawn = (torch.randn(10_000, 1000, generator=draw) for _ in "ab")
+        found.append(neighbours(real, drawn, 5))
     for what, published in PUBLISHED.items():
-        bad = abs(getattr(found, what) - published) > 0.02
+        values = np.array([getattr(each, what) for each in found])
+        spread = values.std(ddof=1)
+        bad = abs(values.mean() - published) > 3 * spread
         failed += bad
-        told = f"{what} {getattr(found, what):.4f}, published {published:.4f}"
+        told = f"{what} {values.mean():.4f}, spread {spread:.4f}, published {published:.4f}"
         print(f"{'WRONG' if bad else 'ok   '} 10,000 x 1,000: {told}")
     print(f"{time.monotonic() - begun:.0f} s")
     return failed

@@ -141,7 +141,8 @@ def measured(e: dict[str, Any]) -> list[str]:
         a = e["annealed"]
         lines.append(
             f"annealing       {number(a, 'log_evidence')} on {a['n']} rows, where draws say "
-            f"{number(a, 'by_draws').strip()}; wrong by at most {number(a, 'gap').strip()}"
+            f"{number(a, 'by_draws').strip()}; upper less lower bound, on simulated rows, "
+            f"{number(a, 'gap').strip()}"
         )
     for name, score in e.get("disentanglement", {}).items():
         ends = f"(noise {score['noise']:.3f}, the factors themselves {score['factors']:.3f})"
