@@ -92,16 +92,17 @@ def test_ticks_are_short():
 
 
 def test_whiskers_lie_at_their_values():
-    """Values 0 and 10, errors 0 and 1: the axis runs from -.72 to 12.72 over 122 ... 346."""
+    """Values 0 and 10, errors 0 and 1: the axis runs from -.72 to 12.72, from the names to 346."""
     figure = charts.whiskers(
         [charts.Dot("a", 0.0, ours=True), charts.Dot(HOSTILE, 10.0, 1.0)], "t", "nats"
     )
-    unit = (346 - 122) / 13.44
+    left = 20 + 6.2 * min(22, len(HOSTILE))
+    unit = (346 - left) / 13.44
     ours, other = drawn(figure, "ours")[0], drawn(figure, "other")[0]
     centres = [float(group[1].get("cx")) for group in (ours, other)]
-    assert centres == pytest.approx([122 + 0.72 * unit, 122 + 10.72 * unit], abs=0.06)
+    assert centres == pytest.approx([left + 0.72 * unit, left + 10.72 * unit], abs=0.06)
     start, _, end = numbers(other[0].get("d"))
-    assert [start, end] == pytest.approx([122 + 8.72 * unit, 122 + 12.72 * unit], abs=0.06)
+    assert [start, end] == pytest.approx([left + 8.72 * unit, left + 12.72 * unit], abs=0.06)
     assert HOSTILE in parsed(figure).find("svg").get("aria-label")
 
 
