@@ -21,7 +21,7 @@ from vaes.batch import Batch
 from vaes.dist.base import Latent
 from vaes.dist.gaussian import CholeskyNormal
 from vaes.errors import UsageError
-from vaes.evaluate.likelihood import ENTRIES, shared_noise, standard_error
+from vaes.evaluate.likelihood import ENTRIES, error_of_draws, shared_noise, standard_error
 from vaes.evaluate.refined import ROWS, log_weight_full, refine_full, refuse_without_gaussian
 from vaes.model import Model
 from vaes.objective import log_weight
@@ -172,5 +172,4 @@ def _jackknife(of: Statistic, blocks: int) -> float:
     if blocks < 2:
         return math.nan
     left = [of([i for i in range(blocks) if i != out]).mean().item() for out in range(blocks)]
-    values = torch.tensor(left, dtype=torch.float64)
-    return math.sqrt((blocks - 1) / blocks * (values - values.mean()).square().sum().item())
+    return error_of_draws(torch.tensor(left, dtype=torch.float64))

@@ -73,9 +73,8 @@ def examine(
     """Measures and judges `model`, fitted to `train` and chosen by `valid`, on the rows `test`.
 
     metrics: the lines of metrics.jsonl, without which nothing is said of how training ended ·
-    recipe: the model's, so that remedies name options that it has. Needs
-    ten rows of both. A model with `bound = "none"` has no rate and no evidence: what concerns those
-    is None.
+    recipe: the model's, so that remedies name options that it has. Needs ten rows of both. A model
+    with `bound = "none"` has no rate and no evidence: what concerns those is None.
     """
     if min(len(train), len(test)) < 10:
         raise DataError(

@@ -18,6 +18,7 @@ from vaes.evaluate.health import examine
 from vaes.evaluate.likelihood import Evidence, bound, evidence
 from vaes.model import Model
 from vaes.objective import closed_kl
+from vaes.uses.common import evaluating
 
 DRAWS = 1_000  # of the evidence
 RATED = 20  # of a rate without a closed form
@@ -50,11 +51,11 @@ def summary(
     dimension. valid, metrics, recipe: see `vaes.evaluate.health.examine` · every: all baselines, of
     which training takes the quick ones.
     """
-    device = model.log_jacobian.device
-    there = test.to(device)
+    there = test.to(model.log_jacobian.device)
     # a rate that has no closed form is drawn, and a mean of few draws may come out below 0
-    first = there.rows(slice(0, 1))
-    closed = closed_kl(model.posterior(first), model.prior(first))
+    with evaluating(model):
+        first = there.rows(slice(0, 1))
+        closed = closed_kl(model.posterior(first), model.prior(first))
     found = bound(model, there, seed=seed, k=1 if closed else RATED)
     result: dict[str, Any] = {
         "n": found.n,
@@ -87,9 +88,7 @@ def summary(
             for b in baselines(train, test, model.latent, gaps, every)
         }
     try:
-        health = examine(
-            model, train.to(device), valid and valid.to(device), there, metrics, seed, recipe
-        )
+        health = examine(model, train, valid, test, metrics, seed, recipe)
         result["health"] = health.to_json()
     except DataError as error:  # too few rows for that, not for the rest
         result["notes"].append(str(error))
