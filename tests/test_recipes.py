@@ -105,7 +105,8 @@ def bounded(name: str, rows: str) -> Model:
 
 
 def log_weights(model: Model, rows: Batch, k: int, seed: int) -> Tensor:
-    noise = torch.randn(k, len(rows), model.latent, generator=draw(5, seed), dtype=torch.float64)
+    shape = (k, len(rows), model.noise_size)
+    noise = torch.randn(shape, generator=draw(5, seed), dtype=torch.float64)
     with torch.no_grad():
         return log_weight(model, rows, noise=noise)
 
@@ -142,9 +143,10 @@ def test_evidence_from_q_agrees_with_the_prior(name, rows):
     """log-mean-exp of log w under q, and of log p(x|z) over 40,000 z of the prior: 4 s.e."""
     model, few = bounded(name, rows), batch(rows)
     ours, error = log_mean_exp(log_weights(model, few, 4000, seed=0))
-    noise = torch.randn(40_000, 1, model.latent, generator=draw(6), dtype=torch.float64)
     with torch.no_grad():
-        z = model.prior(few).draw(noise)
+        p = model.prior(few)
+        shape = (40_000, 1, p.noise_size)
+        z = p.draw(torch.randn(shape, generator=draw(6), dtype=torch.float64))
         brute, noisy = log_mean_exp(log_likelihood(model, z, few))
     assert ((ours - brute).abs() <= 4 * torch.hypot(error, noisy) + 1e-9).all()
 
@@ -196,9 +198,10 @@ def test_every_parameter_gets_a_gradient_from_its_owner(name, rows):
 def test_prior_and_likelihood_never_read_x(name, rows):
     model, few = trained(name, rows), batch(rows)
     blind = Batch(**{**vars(few), "x": torch.full_like(few.x, torch.nan)})
-    z = torch.randn(3, 8, model.latent, generator=draw(7), dtype=torch.float64)
-    noise = torch.randn(3, 8, model.latent, generator=draw(8), dtype=torch.float64)
     with torch.no_grad():
+        shape = (3, 8, model.prior(few).noise_size)
+        noise = torch.randn(shape, generator=draw(8), dtype=torch.float64)
+        z = model.prior(few).draw(noise)
         seen, unseen = (model.likelihood(z, b).terms(few.x, few.mask) for b in (few, blind))
         assert torch.equal(seen, unseen)
         assert torch.equal(model.prior(few).draw(noise), model.prior(blind).draw(noise))
@@ -208,7 +211,7 @@ def test_prior_and_likelihood_never_read_x(name, rows):
 @over_recipes
 def test_rows_do_not_know_their_neighbours(name, rows):
     model, few = trained(name, rows).eval(), batch(rows)
-    noise = torch.randn(3, 8, model.latent, generator=draw(9), dtype=torch.float64)
+    noise = torch.randn(3, 8, model.noise_size, generator=draw(9), dtype=torch.float64)
     with torch.no_grad():
         q = model.posterior(few).mean
         together = log_likelihood(model, model.posterior(few).draw(noise), few)
@@ -251,7 +254,8 @@ def test_weights_come_back_to_the_bit(name, rows):
     other.load_state_dict(safetensors.torch.load(stored))
     assert torch.equal(log_weights(other, few, 3, seed=0), log_weights(model, few, 3, seed=0))
     with torch.no_grad():
-        noise = torch.randn(2, 8, model.latent, generator=draw(3), dtype=torch.float64)
+        shape = (2, 8, model.prior(few).noise_size)
+        noise = torch.randn(shape, generator=draw(3), dtype=torch.float64)
         assert torch.equal(other.prior(few).draw(noise), model.prior(few).draw(noise))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -10,16 +11,16 @@ from torch import Tensor, nn
 
 from vaes.batch import Batch, Data, Spec
 from vaes.dist import likelihood_head, posterior_head
-from vaes.dist.autoregressive import Autoregressive
 from vaes.dist.base import Latent, Likelihood
 from vaes.dist.cells import Cells
 from vaes.dist.counts import Counts
-from vaes.dist.priors import Prior, StandardNormal
+from vaes.dist.priors import PRIOR_OF, PRIORS, Prior
 from vaes.errors import UsageError, did_you_mean
 from vaes.model import Bound, Model, Phase, Step
 from vaes.nets.conv import conv_decoder, conv_encoder
 from vaes.nets.mlp import ResidualMLP, mlp
-from vaes.objective import Objective
+from vaes.objective import OBJECTIVES, Objective
+from vaes.parts import Part, known, made
 
 NETS = ("auto", "mlp", "conv", "residual")
 CONV_FROM = 16  # pixels a side
@@ -129,7 +130,7 @@ class Composed(Model):
     """A model put together from parts.
 
     `encoder` maps what `Inputs` makes of a batch to q(z|x), `decoder` maps z (*k, n, d) to p(x|z),
-    `prior` maps n to p(z), `objective` maps (model, batch, step) to the loss.
+    `prior` maps (model, batch) to p(z), `objective` maps (model, batch, step) to the loss.
     """
 
     def __init__(
@@ -144,14 +145,18 @@ class Composed(Model):
         bound: Bound = "lower",
     ) -> None:
         super().__init__(spec, latent, objective.samples)
+        _fit_together(_head_of(encoder), prior, objective)
         self.inputs, self.encoder, self.decoder = inputs, encoder, decoder
         self.latent_prior, self.objective = prior, objective
+        self.noise_size = getattr(_head_of(encoder), "noise_size", latent)
+        if objective.players is not None:
+            self.players = dict(objective.players)
         self.warmup = objective.settling
         self.bound, self.phases = bound, (Phase("train"), *prior.phases)
         self.evidence = "x|total" if spec.totals else "x"
 
     def prior(self, batch: Batch) -> Latent:
-        return self.latent_prior(len(batch))
+        return self.latent_prior(self, batch)
 
     def posterior(self, batch: Batch) -> Latent:
         return self.encoder(self.inputs(batch))
@@ -160,14 +165,14 @@ class Composed(Model):
         return self.decoder(z).given(batch)
 
     def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:
-        return {"model": self.objective(self, batch, step)}
+        return self.objective.losses(self, batch, step)
 
     def begin(self, phase: str, data: Data) -> None:
         self.latent_prior.begin(self, phase, data)
         for part in self.decoder.modules() if phase == "train" else ():
             # what a head need not learn by steps: marginals, totals
-            if isinstance(part, (Autoregressive, Counts)):
-                part.fit(data)
+            if callable(fit := getattr(part, "fit", None)):
+                fit(data)
 
     def totals(self, n: int, draw: torch.Generator | None = None) -> Tensor | None:
         return self._counts().totals(n, draw) if self.spec.totals else None
@@ -177,34 +182,56 @@ class Composed(Model):
         return next(part for part in self.decoder.modules() if isinstance(part, Counts))
 
 
+def _head_of(encoder: nn.Module) -> nn.Module | None:
+    return getattr(encoder, "head", None)
+
+
+def _fit_together(head: nn.Module | None, prior: Prior, objective: Objective) -> None:
+    """One line for parts that make no sense together."""
+    ours, theirs = getattr(head, "space", "real"), prior.space
+    if ours != theirs:
+        said = type(head).__name__
+        raise UsageError(
+            f"the codes of {said} live in '{ours}', those of {type(prior).__name__} in '{theirs}'; "
+            f"leave prior=auto, which takes {PRIOR_OF[ours]} here"
+        )
+    if objective.path and not getattr(head, "path", True):
+        fit = ", ".join(name for name, made in OBJECTIVES.items() if not made.path)
+        raise UsageError(
+            f"objective {type(objective).__name__} follows gradients through z, which "
+            f"{type(head).__name__} codes have not; take objective={fit}"
+        )
+
+
 def compose(
     spec: Spec,
-    objective: Objective,
+    objective: Part | Objective = "elbo",
     *,
     latent: int | None = None,
     net: str = "auto",
     hidden: Sequence[int] | None = None,
     act: str = "silu",
     norm: bool = True,
-    posterior: str | nn.Module = "diagonal",
-    likelihood: str = "auto",
+    posterior: Part | nn.Module = "diagonal",
+    likelihood: Part = "auto",
     scale: str | float | None = None,
     encoder: nn.Module | None = None,
     decoder: nn.Module | None = None,
-    prior: Callable[[int], Prior] = StandardNormal,
+    prior: Part | Callable[[int], Prior] = "auto",
     bound: Bound = "lower",
 ) -> Composed:
-    """A model from parts by name.
+    """A model from parts by name, or by name and options (`vaes.parts`).
 
+    objective: what is descended, of `vaes.objective.OBJECTIVES` (or an object) ·
     latent: dimensions of z (None: by the size of a row) · net: mlp, conv, residual or auto ·
     hidden: widths of the encoder's layers, mirrored in the decoder (None: by the size of a row;
     empty: linear) · act: silu, relu, tanh, gelu · norm: group normalisation between convolutions ·
-    posterior: isotropic, diagonal, cholesky (or a head) · likelihood: auto, bernoulli,
-    categorical, logistic, negative_binomial, poisson, normal · scale: shared, entry, network or a
-    fixed number (None: entry in flat rows, shared in images) ·
+    posterior: a family of `vaes.dist.POSTERIORS` (or a head) · likelihood: auto, or one of
+    `vaes.dist.LIKELIHOODS` that fits the entries · scale: shared, entry, network or a fixed number
+    (None: entry in flat rows, shared in images) ·
     encoder, decoder: your own modules, x (n, *shape) -> features and z (n, d) -> features
-    or exactly the numbers that the head takes · prior: a prior for that many dimensions ·
-    bound: what log w says of the evidence.
+    or exactly the numbers that the head takes · prior: auto, or one of `vaes.dist.priors.PRIORS`
+    (or what makes one for that many dimensions) · bound: what log w says of the evidence.
     """
     if latent is not None and latent < 1:
         raise UsageError(f"latent={latent}: at least one latent dimension is needed")
@@ -215,6 +242,15 @@ def compose(
     widths = tuple(hidden) if hidden is not None else _widths(kind, spec)
     if not widths and kind != "mlp":
         raise UsageError(f"hidden=() with net={kind}: only net=mlp can do without hidden layers")
+    if not isinstance(objective, Objective):
+        objective = cast(Objective, made("objective", objective, OBJECTIVES))
+    if not isinstance(posterior, nn.Module):
+        posterior = posterior_head(posterior, d)
+    if not callable(prior):
+        here = PRIOR_OF[getattr(posterior, "space", "real")]
+        name, options = known("prior", prior, {"auto": here, **PRIORS})
+        part = {"name": here if name == "auto" else name, **options}
+        prior = partial(made, "prior", part, PRIORS, spec)
     final = decoder is not None or (kind != "mlp" and spec.image)
     return Composed(
         spec,
@@ -222,7 +258,7 @@ def compose(
         inputs,
         Readout(
             encoder or _encoder(kind, inputs.shape, widths, act, norm),
-            posterior_head(posterior, d) if isinstance(posterior, str) else posterior,
+            posterior,
             inputs.shape,
         ),
         Readout(

@@ -49,7 +49,7 @@ class Step:
     """Where training stands: 0-dim tensors, so that a new value does not compile anew.
 
     index: steps done · epoch: passes done · fraction: share of the phase's budget done, 0 to 1 ·
-    noise (k, n, d): the step's standard normal numbers, drawn from (seed, step).
+    noise (k, n, model.noise_size): the step's standard normal numbers, drawn from (seed, step).
     """
 
     index: Tensor
@@ -106,6 +106,7 @@ class Model(nn.Module, ABC):
     def __init__(self, spec: Spec, latent: int, samples: int = 1) -> None:
         super().__init__()
         self.spec, self.latent, self.samples = spec, latent, samples
+        self.noise_size = latent  # standard normal numbers that one draw of the posterior takes
         self.players = {"model": Player()}
         # held by the model, so that every density can be given in the user's units
         self.register_buffer("log_jacobian", spec.log_jacobian, persistent=False)
@@ -138,11 +139,11 @@ class Model(nn.Module, ABC):
         return None
 
     def noise(self, n: int, *, seed: int, step: int, like: Tensor) -> Tensor:
-        """The standard normal numbers of one training step, (samples, n, d), from (seed, step)."""
+        """The standard normal numbers of one training step, (samples, n, noise_size), from (seed,
+        step)."""
         draw = generator("step", seed, step, device=like.device)
-        return torch.randn(
-            self.samples, n, self.latent, generator=draw, dtype=like.dtype, device=like.device
-        )
+        shape = (self.samples, n, self.noise_size)
+        return torch.randn(shape, generator=draw, dtype=like.dtype, device=like.device)
 
 
 def owned(model: Model) -> dict[str, dict[str, nn.Parameter]]:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import numbers
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
 from vaes import recipes
 from vaes.errors import UsageError, did_you_mean
+from vaes.parts import folded
 from vaes.plan import Settings
 
 
 def split_options(recipe: str, options: dict[str, Any]) -> tuple[dict[str, Any], Settings]:
     """Which options are the recipe's and which are `Settings`; an unknown one is one line."""
     ours, theirs = recipes.options(recipe), Settings.names()
+    options = folded(options, {k: o.default for k, o in ours.items()})
     kinds = {f.name: f.type for f in fields(Settings)} | {k: o.annotation for k, o in ours.items()}
     for key, value in options.items():
         if key not in ours and key not in theirs:
@@ -35,7 +36,7 @@ def known_anywhere(options: dict[str, Any]) -> None:
     is still to be chosen by the data."""
     every = {*Settings.names(), *(key for name in recipes.names() for key in recipes.options(name))}
     for key in options:
-        if key not in every:
+        if key.partition(".")[0] not in every:
             raise UsageError(f"there is no option '{key}'; {did_you_mean(key, sorted(every))}")
 
 
@@ -45,6 +46,7 @@ _KINDS: dict[str, tuple[Any, str]] = {
     "str": (str, "a word"),
     "bool": (bool, "true or false"),
     "None": (type(None), "none"),
+    "Part": ((str, Mapping), "a name, or a name and options"),
     "Sequence[int]": (Sequence, "a list of whole numbers, such as [256,256]"),
 }
 
@@ -63,12 +65,3 @@ def _check_kind(key: str, value: Any, annotation: str) -> None:
             return
     told = " or ".join(_KINDS[name][1] for name in names)
     raise UsageError(f"{key}={value} is not possible; {key} takes {told}")
-
-
-def plain(value: Any) -> bool:
-    """Whether JSON can hold it."""
-    try:
-        json.dumps(value)
-    except (TypeError, ValueError):
-        return False
-    return True

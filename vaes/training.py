@@ -28,7 +28,8 @@ from vaes.evaluate.summary import summary
 from vaes.fit import Callback, Loop, Record
 from vaes.machine import matmul, onednn_is_exact, threads
 from vaes.model import Model
-from vaes.options import plain, split_options
+from vaes.options import split_options
+from vaes.parts import plain
 from vaes.pictures import draw_pictures
 from vaes.plan import Plan, Settings, plan
 from vaes.report import write as report_page

@@ -3,7 +3,9 @@
 from plants import Plant
 
 BATCH = "vaes/batch.py"
-OBJECTIVE = "vaes/objective.py"
+OBJECTIVE = "vaes/objective/weights.py"
+ELBO = "vaes/objective/elbo.py"
+IMPORTANCE = "vaes/objective/importance.py"
 FIT = "vaes/fit.py"
 BASE = "vaes/dist/base.py"
 GAUSSIAN = "vaes/dist/gaussian.py"
@@ -21,7 +23,7 @@ PLANTS = [
     # --- the bound --------------------------------------------------------------------------------
     Plant(
         "KL with the wrong sign",
-        OBJECTIVE,
+        ELBO,
         "return distortion + self.beta * rate",
         "return distortion - self.beta * rate",
         (T_OBJECTIVE,),
@@ -78,27 +80,27 @@ PLANTS = [
     Plant(
         "no gradient through the sample of the ELBO",
         OBJECTIVE,
-        "    z = q.draw(noise)\n    distortion",
-        "    z = q.draw(noise).detach()\n    distortion",
+        "    z, log_posterior = q.drawn(noise)\n    distortion",
+        "    z, log_posterior = (t.detach() for t in q.drawn(noise))\n    distortion",
         (T_OBJECTIVE,),
     ),
     Plant(
         "no gradient through the sample of the IWAE",
         OBJECTIVE,
-        "    z = q.draw(noise)\n    return Draw(",
-        "    z = q.draw(noise).detach()\n    return Draw(",
+        "    z, log_posterior = q.drawn(noise)\n    log_prior",
+        "    z = q.draw(noise).detach()\n    log_posterior = q.log_prob(z)\n    log_prior",
         (T_OBJECTIVE,),
     ),
     Plant(
         "no log k in the IWAE",
-        OBJECTIVE,
+        IMPORTANCE,
         "return -(log_w.logsumexp(0) - math.log(log_w.shape[0])).mean()",
         "return -log_w.logsumexp(0).mean()",
         (T_OBJECTIVE,),
     ),
     Plant(
         "log-mean-exp over the batch",
-        OBJECTIVE,
+        IMPORTANCE,
         "return -(log_w.logsumexp(0) - math.log(log_w.shape[0])).mean()",
         "return -(log_w.logsumexp(1) - math.log(log_w.shape[1])).mean()",
         (T_OBJECTIVE,),
@@ -114,28 +116,28 @@ PLANTS = [
     ),
     Plant(
         "free bits after the mean over dimensions",
-        OBJECTIVE,
+        ELBO,
         "rate = found.rates.mean(0).clamp(min=free).sum()",
         "rate = found.rates.mean(0).mean().clamp(min=free) * found.rates.shape[-1]",
         (T_OBJECTIVE,),
     ),
     Plant(
         "free bits of every row by itself",
-        OBJECTIVE,
+        ELBO,
         "rate = found.rates.mean(0).clamp(min=free).sum()",
         "rate = found.rates.clamp(min=free).mean(0).sum()",
         (T_OBJECTIVE,),
     ),
     Plant(
         "a warm-up that goes on rising",
-        OBJECTIVE,
+        ELBO,
         "rate = rate * (step.fraction / self.warmup).clamp(max=1.0)",
         "rate = rate * (step.fraction / self.warmup)",
         (T_OBJECTIVE,),
     ),
     Plant(
         "a warm-up over the whole budget",
-        OBJECTIVE,
+        ELBO,
         "rate = rate * (step.fraction / self.warmup).clamp(max=1.0)",
         "rate = rate * step.fraction",
         (T_OBJECTIVE,),
@@ -149,7 +151,7 @@ PLANTS = [
     ),
     Plant(
         "a capacity that only pulls down",
-        OBJECTIVE,
+        ELBO,
         "(rate - self.capacity * step.fraction).abs()",
         "(rate - self.capacity * step.fraction).clamp(min=0)",
         (T_OBJECTIVE,),

@@ -146,8 +146,8 @@ PLANTS = [
     Plant(
         "noise of the global generator",
         MODEL,
-        "self.samples, n, self.latent, generator=draw, dtype=like.dtype, device=like.device",
-        "self.samples, n, self.latent, dtype=like.dtype, device=like.device",
+        "return torch.randn(shape, generator=draw, dtype=like.dtype, device=like.device)",
+        "return torch.randn(shape, dtype=like.dtype, device=like.device)",
         (T_OBJECTIVE,),
     ),
     Plant(

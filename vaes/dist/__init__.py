@@ -17,9 +17,11 @@ from vaes.dist.counts import Counts
 from vaes.dist.discrete import Bernoulli, Categorical
 from vaes.dist.gaussian import Cholesky, Diagonal, Isotropic, Normal
 from vaes.dist.pixels import Logistic
-from vaes.errors import UsageError, did_you_mean
+from vaes.errors import UsageError
+from vaes.parts import Part, called, known, made
 
-Made = Callable[[Spec, Any], nn.Module]  # entries of one kind, their scale -> head
+# entries of one kind, their scale -> head; keyword arguments are `likelihood.<option>`
+Made = Callable[..., nn.Module]
 
 
 def _bernoulli(spec: Spec, scale: Any) -> nn.Module:
@@ -52,7 +54,7 @@ def _normal(spec: Spec, scale: Any) -> nn.Module:
     return Normal(spec.shape, own if scale is None else scale)
 
 
-POSTERIORS: dict[str, Callable[[int], nn.Module]] = {
+POSTERIORS: dict[str, Callable[..., nn.Module]] = {
     "isotropic": Isotropic,
     "diagonal": Diagonal,
     "cholesky": Cholesky,
@@ -68,16 +70,14 @@ LIKELIHOODS: dict[str, dict[str, Made]] = {
 SCALED = ("normal", "logistic", "negative_binomial")  # the families that `scale` goes to
 
 
-def posterior_head(name: str, latent: int) -> nn.Module:
-    """The head of the posterior family `name` over `latent` dimensions."""
-    if not isinstance(name, str) or name not in POSTERIORS:
-        name = str(name)
-        raise UsageError(f"posterior '{name}' is not known; {did_you_mean(name, POSTERIORS)}")
-    return POSTERIORS[name](latent)
+def posterior_head(part: Part, latent: int) -> nn.Module:
+    """The head of the posterior family `part` (a name, or a name and options) over `latent`
+    dimensions."""
+    return made("posterior", part, POSTERIORS, latent)
 
 
 def likelihood_head(
-    spec: Spec, likelihood: str = "auto", scale: str | float | None = None
+    spec: Spec, likelihood: Part = "auto", scale: str | float | None = None
 ) -> nn.Module:
     """The head of p(x|z) for rows of `spec`: by the kind of each entry, unless named.
 
@@ -98,15 +98,18 @@ def likelihood_head(
     return Columns(list(groups.values()), heads)
 
 
-def _head(spec: Spec, likelihood: str, scale: str | float | None, strict: bool = True) -> nn.Module:
+def _head(spec: Spec, likelihood: Part, scale: str | float | None, strict: bool = True) -> nn.Module:
     """The head of entries that are all of one kind."""
     kind = spec.kinds[0]
     families = LIKELIHOODS[kind]
-    name = next(iter(families)) if likelihood == "auto" else likelihood
+    every = {"auto"} | {family for names in LIKELIHOODS.values() for family in names}
+    name, options = known("likelihood", likelihood, dict.fromkeys(every))
+    name = next(iter(families)) if name == "auto" else name
     if name not in families:
-        every = {family for names in LIKELIHOODS.values() for family in names}
-        hint = f"it takes {' or '.join(families)}" if name in every else did_you_mean(name, every)
-        raise UsageError(f"likelihood '{name}' does not fit entries of kind '{kind}'; {hint}")
+        raise UsageError(
+            f"likelihood '{name}' does not fit entries of kind '{kind}'; "
+            f"it takes {' or '.join(families)}"
+        )
     if scale is not None and strict and name not in SCALED:
         raise UsageError(f"scale={scale} was given, but a {name} likelihood has no scale")
-    return families[name](spec, scale)
+    return called(f"likelihood={name}", families[name], options, spec, scale)

@@ -9,6 +9,7 @@ Bodies are lean: nothing is validated, products broadcast, reductions are at lea
 
 from __future__ import annotations
 
+import copy
 import math
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar, Protocol
@@ -25,7 +26,12 @@ HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
 
 class Head(Protocol):
-    """`size` numbers per row in, a distribution out."""
+    """`size` numbers per row in, a distribution out.
+
+    The head of a posterior may say more: `noise_size`, how many standard normal numbers a draw
+    takes (else as many as z has dimensions); `path`, whether z is a differentiable function of the
+    head's numbers (else True); `space`, where z lives (else "real"; see `vaes.parts`).
+    """
 
     size: int
 
@@ -48,6 +54,21 @@ class Latent(Distribution, ABC):
     @abstractmethod
     def draw(self, noise: Tensor) -> Tensor:
         """z from standard normal `noise`; shapes (*k, n or 1, noise_size) -> (*k, n, d)."""
+
+    def drawn(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """z and log p(z) of it, (*k, n, d) and (*k, n); families that know the density of their own
+        draws for less than that of any z override this."""
+        z = self.draw(noise)
+        return z, self.log_prob(z)
+
+    def stopped(self) -> Latent:
+        """The same distribution, through whose numbers no gradient flows; families that hold
+        modules override this."""
+        twin = copy.copy(self)
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor):
+                setattr(twin, name, value.detach())
+        return twin
 
     def _noise(self, sample_shape: Size | tuple[int, ...], like: Tensor) -> Tensor:
         shape = (*sample_shape, *self.batch_shape, self.noise_size)

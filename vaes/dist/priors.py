@@ -1,4 +1,5 @@
-"""Priors over z: a module called with n that returns a distribution with batch (n,), event (d,).
+"""Priors over z: a module called with the model and n rows that returns p(z) of each, batch (n,),
+event (d,). `PRIORS` is what `--set prior=` accepts.
 
 A prior that is fitted to codes names the phases it needs and does its work in `begin`; that is all
 a sampler over codes has to be.
@@ -7,12 +8,13 @@ a sampler over codes has to be.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from vaes.batch import Data
+from vaes.batch import Batch, Data, Spec
 from vaes.dist.base import Latent
 from vaes.dist.flows import Couplings, Flow
 from vaes.dist.gaussian import CholeskyNormal, DiagonalNormal
@@ -22,13 +24,18 @@ if TYPE_CHECKING:
 
 
 class Prior(nn.Module, ABC):
-    """Base of the priors: `forward(n)` and, for fitted ones, `phases` and `begin`."""
+    """Base of the priors: `forward` and, for fitted ones, `phases` and `begin`.
 
+    `space` says where its z live (`vaes.parts`).
+    """
+
+    space: ClassVar[str] = "real"
     phases: tuple[Phase, ...] = ()
 
     @abstractmethod
-    def forward(self, n: int) -> Latent:
-        """p(z) n times: batch (n,), event (d,)."""
+    def forward(self, model: Model, batch: Batch) -> Latent:
+        """p(z) of every row: batch (n,), event (d,); never reads batch.x. A prior that is made of
+        the encoder, as a mixture of its posteriors is, takes it from the model."""
 
     def begin(self, model: Model, phase: str, data: Data) -> None:  # noqa: B027 - optional
         """Called without gradients before each phase with all training rows."""
@@ -43,8 +50,8 @@ class StandardNormal(Prior):
         super().__init__()
         self.register_buffer("zeros", torch.zeros(size), persistent=False)
 
-    def forward(self, n: int) -> DiagonalNormal:
-        zeros = self.zeros.expand(n, -1)
+    def forward(self, model: Model, batch: Batch) -> DiagonalNormal:
+        zeros = self.zeros.expand(len(batch), -1)
         return DiagonalNormal(zeros, zeros)
 
 
@@ -59,8 +66,8 @@ class LearntFlow(Prior):
         super().__init__()
         self.couplings = Couplings(size, layers, width)
 
-    def forward(self, n: int) -> Flow:
-        return Flow(self.couplings, n)
+    def forward(self, model: Model, batch: Batch) -> Flow:
+        return Flow(self.couplings, len(batch))
 
 
 class FittedNormal(Prior):
@@ -77,8 +84,8 @@ class FittedNormal(Prior):
         self.register_buffer("loc", torch.zeros(size))
         self.register_buffer("tril", torch.eye(size))
 
-    def forward(self, n: int) -> CholeskyNormal:
-        return CholeskyNormal(self.loc.expand(n, -1), self.tril)
+    def forward(self, model: Model, batch: Batch) -> CholeskyNormal:
+        return CholeskyNormal(self.loc.expand(len(batch), -1), self.tril)
 
     def begin(self, model: Any, phase: str, data: Data) -> None:
         if phase != "codes":
@@ -90,3 +97,23 @@ class FittedNormal(Prior):
         covariance += ridge * torch.eye(len(covariance), dtype=torch.float64, device=codes.device)
         self.loc.copy_(codes.mean(0))
         self.tril.copy_(torch.linalg.cholesky(covariance))
+
+
+def _standard(spec: Spec, size: int) -> Prior:
+    return StandardNormal(size)
+
+
+def _flow(spec: Spec, size: int, *, layers: int = 6, width: int = 64) -> Prior:
+    return LearntFlow(size, layers, width)
+
+
+def _fitted(spec: Spec, size: int) -> Prior:
+    return FittedNormal(size)
+
+
+PRIORS: dict[str, Callable[..., Prior]] = {
+    "standard": _standard,
+    "flow": _flow,
+    "fitted": _fitted,
+}
+PRIOR_OF = {"real": "standard"}  # of each space, the prior where none is named

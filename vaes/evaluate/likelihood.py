@@ -73,9 +73,9 @@ class Evidence:
 
 
 def shared_noise(model: Model, k: int, seed: int, like: Tensor, block: int = 0) -> Tensor:
-    """The draws that all rows share, (k, 1, d) standard normal, from (seed, block)."""
+    """The draws that all rows share, (k, 1, noise_size) normal, from (seed, block)."""
     draw = generator("score", seed, block, device=like.device)
-    return torch.randn(k, 1, model.latent, generator=draw, dtype=like.dtype, device=like.device)
+    return torch.randn(k, 1, model.noise_size, generator=draw, dtype=like.dtype, device=like.device)
 
 
 def with_noise(
@@ -86,7 +86,7 @@ def with_noise(
     noise = None
     for batch in data.batches(rows):
         if noise is None:
-            shape = (k, len(data), model.latent)
+            shape = (k, len(data), model.noise_size)
             like = batch.x
             noise = torch.randn(shape, generator=draw, dtype=like.dtype, device=like.device)
         yield batch, noise[:, start : start + len(batch)]

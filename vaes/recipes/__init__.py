@@ -13,9 +13,9 @@ from typing import Any
 from vaes.batch import Spec
 from vaes.errors import UsageError, did_you_mean
 from vaes.model import Model
-from vaes.options import plain
+from vaes.parts import folded, plain
 
-OURS = ("spec", "objective", "prior", "bound")  # arguments of `compose` that recipes give
+OURS = ("spec", "bound")  # arguments of `compose` that recipes give
 MODULES = ("encoder", "decoder")  # parts that are Python objects: not for the command line
 
 
@@ -82,6 +82,7 @@ def reads(name: str) -> dict[str, Any]:
 def build(name: str, spec: Spec, **hyperparameters: Any) -> Model:
     """The model of recipe `name` for rows of `spec`; an unknown option is one line."""
     known = options(name)
+    hyperparameters = folded(hyperparameters, {k: o.default for k, o in known.items()})
     for key in hyperparameters:
         if key not in known:
             raise UsageError(f"recipe '{name}' has no option '{key}'; {did_you_mean(key, known)}")

@@ -14,7 +14,7 @@ from vaes.dist.priors import FittedNormal
 from vaes.model import Model, Step
 from vaes.objective import Objective, log_likelihood
 
-FIXED = ("posterior",)  # parts that are no option here
+FIXED = ("objective", "posterior", "prior")  # parts that are no option here
 
 
 @dataclass(frozen=True)

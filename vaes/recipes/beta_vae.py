@@ -10,6 +10,8 @@ from vaes.errors import UsageError
 from vaes.model import Model
 from vaes.objective import Elbo
 
+FIXED = ("objective",)  # parts that are no option here
+
 
 def build(
     spec: Spec,

@@ -9,7 +9,7 @@ from vaes.composed import compose
 from vaes.model import Model
 from vaes.objective import Elbo
 
-FIXED = ("posterior",)  # parts that are no option here
+FIXED = ("objective", "posterior")  # parts that are no option here
 
 
 def build(spec: Spec, *, samples: int = 1, warmup: float = 0.1, **parts: Any) -> Model:

@@ -9,6 +9,8 @@ from vaes.composed import compose
 from vaes.model import Model
 from vaes.objective import Iwae
 
+FIXED = ("objective",)  # parts that are no option here
+
 
 def build(spec: Spec, *, samples: int = 5, **parts: Any) -> Model:
     """Descends minus the importance-weighted bound.

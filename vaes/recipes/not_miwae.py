@@ -15,6 +15,8 @@ from vaes.objective import Iwae
 READS = {"missing": "nan"}
 SETTINGS = {"lr": 3e-3, "batch": 256, "schedule": "cosine", "presented": 600_000}
 
+FIXED = ("objective",)  # parts that are no option here
+
 
 def build(
     spec: Spec, *, samples: int = 20, scale: str | float | None = "shared", **parts: Any

@@ -9,6 +9,8 @@ from vaes.composed import compose
 from vaes.model import Model
 from vaes.objective import Elbo
 
+FIXED = ("objective",)  # parts that are no option here
+
 
 def build(
     spec: Spec, *, samples: int = 1, warmup: float = 0.1, free_bits: float = 0.0, **parts: Any

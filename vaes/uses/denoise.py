@@ -68,6 +68,7 @@ class _Noisy(Model):
 
     def __init__(self, model: Model, spread: Tensor) -> None:
         super().__init__(model.spec, model.latent)
+        self.noise_size = model.noise_size
         self.log_jacobian = model.log_jacobian
         scale = torch.tensor(model.spec.scale, dtype=torch.float64)
         if len(scale) > 1:
