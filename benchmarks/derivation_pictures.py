@@ -136,10 +136,36 @@ def modes(space: dict[str, Any], path: Path) -> dict[str, np.ndarray]:
     return found
 
 
+def seeking(space: dict[str, Any], path: Path) -> dict[str, np.ndarray]:
+    """The same posterior, and the best Gaussians of rising powers. Returns the densities."""
+    z = space["z"].flatten().numpy()
+    height = space["height"].detach().numpy()
+    found = {"posterior": height / height.sum() / (z[1] - z[0])}
+    figure, (axes,) = _figure(1, 1, 7.2, 3.6)
+    axes.fill_between(z, found["posterior"], color=FILL, lw=0, label="p(z|x), x = 1.5")
+    best = space["best_of_two"](0)
+    for name, (m, s, bound), colour, dashes, label in (
+        ("elbo", best, BLUE, "-", "s = 0, the ELBO"),
+        ("half", space["half"], INK, ":", "s = 0.5, Rényi"),
+        ("wide", space["wide"], ORANGE, "-", "s = 0.8, Rényi"),
+        ("chi", space["chi"], RED, "--", "s = 2, χ²: an upper bound"),
+    ):
+        found[name] = np.exp(-0.5 * ((z - m) / s) ** 2) / (s * np.sqrt(2 * np.pi))
+        axes.plot(
+            z, found[name], color=colour, ls=dashes, lw=1.8, label=signed(f"{label} {bound:.2f}")
+        )
+    axes.set(xlabel="z", ylabel="density", xlim=(-3, 3), ylim=(0, 3.4))
+    axes.set_title(signed(f"log p(x) = {space['bent_log_p']:.2f} nats"), fontsize=10)
+    axes.legend(loc="upper left", fontsize=8, framealpha=0.9)
+    figure.savefig(path)
+    return found
+
+
 PICTURES = {
     "derivation-monte-carlo.png": monte_carlo,
     "derivation-bound.png": bound,
     "derivation-modes.png": modes,
+    "mode-seeking.png": seeking,
 }
 
 

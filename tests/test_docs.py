@@ -37,7 +37,7 @@ def space(drawing) -> dict[str, Any]:
 def test_blocks_run(space, text):
     """That the last block was reached, and what the page ends on."""
     blocks = BLOCK.findall(text)
-    assert len(blocks) == 15
+    assert len(blocks) == 16
     (silent,) = (block for block in blocks if "assert " not in block)
     assert "loss.backward()" in silent  # the training loop: what it reaches is asserted after it
     assert space["bound_of_two"].item() == pytest.approx(-2.3857187161, abs=1e-7)
@@ -95,6 +95,10 @@ def test_pictures_show_what_the_page_says(drawing, space, tmp_path):
     step = z[1] - z[0]
     for density in densities.values():
         assert density.sum() * step == pytest.approx(1, abs=2e-3)
+    for name, mass in (("elbo", 1.0), ("half", 1.0), ("wide", 0.5), ("chi", 0.5)):
+        density = shown["mode-seeking.png"][name]
+        assert density.sum() * step == pytest.approx(1, abs=2e-3)
+        assert density[z > 0].sum() * step == pytest.approx(mass, abs=2e-3)
     # one mode covers half of the posterior, the other Gaussian has its moments
     right = densities["one_mode"][z > 0].sum() * step
     assert right == pytest.approx(1, abs=1e-9)

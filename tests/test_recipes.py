@@ -3,6 +3,7 @@
 import copy
 import inspect
 import math
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -40,6 +41,8 @@ SPECS = {
         scale=(2.0, 1.0, 1.0, 1.0, 1.0),
     ),
 }
+# as many rows as `data` has
+SPECS = {name: replace(spec, rows=64) for name, spec in SPECS.items()}
 SMALL = {"latent": 2, "hidden": (16,)}
 over_specs = pytest.mark.parametrize("rows", SPECS)
 over_recipes = pytest.mark.parametrize("name", names())
@@ -148,7 +151,12 @@ def test_evidence_from_q_agrees_with_the_prior(name, rows):
         shape = (40_000, 1, p.noise_size)
         z = p.draw(torch.randn(shape, generator=draw(6), dtype=torch.float64))
         brute, noisy = log_mean_exp(log_likelihood(model, z, few))
-    assert ((ours - brute).abs() <= 4 * torch.hypot(error, noisy) + 1e-9).all()
+    apart = 4 * torch.hypot(error, noisy) + 1e-9
+    if not model.noise_size:  # a point posterior knows one z of all those that explain the row
+        assert (ours <= brute + apart).all()
+        assert torch.equal(error, torch.zeros_like(error))
+        return
+    assert ((ours - brute).abs() <= apart).all()
 
 
 @over_specs

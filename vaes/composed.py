@@ -16,13 +16,14 @@ from vaes.dist.cells import Cells
 from vaes.dist.counts import Counts
 from vaes.dist.priors import PRIOR_OF, PRIORS, Prior
 from vaes.errors import UsageError, did_you_mean
-from vaes.model import Bound, Model, Phase, Step
+from vaes.model import Bound, Model, Phase, Player, Step
 from vaes.nets.conv import conv_decoder, conv_encoder
+from vaes.nets.grid import grid_decoder, grid_encoder, grid_of, grid_widths
 from vaes.nets.mlp import ResidualMLP, mlp
 from vaes.objective import OBJECTIVES, Objective
 from vaes.parts import Part, known, made
 
-NETS = ("auto", "mlp", "conv", "residual")
+NETS = ("auto", "mlp", "conv", "residual", "grid")
 CONV_FROM = 16  # pixels a side
 
 
@@ -120,10 +121,14 @@ class Readout(nn.Module):
         self.body, self.head, self.event_dims = body, head, len(event)
         self.last = nn.Identity() if final and features == size else nn.Linear(features, size)
 
-    def forward(self, x: Tensor) -> Any:
+    def numbers(self, x: Tensor) -> Tensor:
+        """What the head makes a distribution of, (*k, n, head.size)."""
         lead = x.shape[: x.dim() - self.event_dims]
         h = self.body(x.flatten(0, len(lead) - 1) if len(lead) > 1 else x)
-        return self.head(self.last(h.flatten(1)).view(*lead, -1))
+        return self.last(h.flatten(1)).view(*lead, -1)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.head(self.numbers(x))
 
 
 class Composed(Model):
@@ -144,13 +149,13 @@ class Composed(Model):
         objective: Objective,
         bound: Bound = "lower",
     ) -> None:
-        super().__init__(spec, latent, objective.samples)
+        super().__init__(spec, latent + prior.extra, objective.samples)
         _fit_together(_head_of(encoder), prior, objective)
         self.inputs, self.encoder, self.decoder = inputs, encoder, decoder
         self.latent_prior, self.objective = prior, objective
-        self.noise_size = getattr(_head_of(encoder), "noise_size", latent)
-        if objective.players is not None:
-            self.players = dict(objective.players)
+        self.noise_size = getattr(_head_of(encoder), "noise_size", latent) + prior.extra
+        self.shown = latent if prior.shown is None else prior.shown
+        self.players = _players(prior, objective)
         self.warmup = objective.settling
         self.bound, self.phases = bound, (Phase("train"), *prior.phases)
         self.evidence = "x|total" if spec.totals else "x"
@@ -159,20 +164,35 @@ class Composed(Model):
         return self.latent_prior(self, batch)
 
     def posterior(self, batch: Batch) -> Latent:
-        return self.encoder(self.inputs(batch))
+        return self.latent_prior.joined(self.encoder(self.inputs(batch)))
 
     def likelihood(self, z: Tensor, batch: Batch) -> Likelihood:
-        return self.decoder(z).given(batch)
+        hidden = self.latent - self.shown  # dimensions that only the prior knows
+        return self.decoder(z[..., hidden:] if hidden else z).given(batch)
 
     def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:
+        late = self.latent_prior.player
+        if late and step.phase != "train":  # all else stands still
+            return {late: self.objective(self, batch, step)}
         return self.objective.losses(self, batch, step)
+
+    def judged(self, batch: Batch, step: Step) -> Tensor | None:
+        if step.phase != "train":
+            return super().judged(batch, step)
+        return self.objective.judged(self, batch, step)
 
     def begin(self, phase: str, data: Data) -> None:
         self.latent_prior.begin(self, phase, data)
+        self.objective.begin(self, phase, data)
         for part in self.decoder.modules() if phase == "train" else ():
             # what a head need not learn by steps: marginals, totals
             if callable(fit := getattr(part, "fit", None)):
                 fit(data)
+
+    def closed_form(self, batch: Batch, step: Step) -> None:
+        for part in (self.encoder, self.decoder):  # a codebook's averages, an analytic variance
+            if callable(follow := getattr(_head_of(part), "closed_form", None)):
+                follow(self, batch, step)
 
     def totals(self, n: int, draw: torch.Generator | None = None) -> Tensor | None:
         return self._counts().totals(n, draw) if self.spec.totals else None
@@ -186,10 +206,24 @@ def _head_of(encoder: nn.Module) -> nn.Module | None:
     return getattr(encoder, "head", None)
 
 
+def _players(prior: Prior, objective: Objective) -> dict[str, Player]:
+    """Who owns what: the objective says it; a prior that is learnt after the rest owns itself."""
+    players = objective.players
+    if not prior.player:
+        return dict(players) if players is not None else {"model": Player()}
+    if players is not None:
+        raise UsageError(
+            f"{type(prior).__name__} is learnt after the rest, and {type(objective).__name__} has "
+            "players of its own; take objective=elbo, or another prior"
+        )
+    rest = ("inputs", "encoder", "decoder", "objective")
+    return {"model": Player(rest), prior.player: Player(("latent_prior",))}
+
+
 def _fit_together(head: nn.Module | None, prior: Prior, objective: Objective) -> None:
     """One line for parts that make no sense together."""
     ours, theirs = getattr(head, "space", "real"), prior.space
-    if ours != theirs:
+    if theirs not in (ours, "any"):  # a mixture of posteriors lives where they do
         said = type(head).__name__
         raise UsageError(
             f"the codes of {said} live in '{ours}', those of {type(prior).__name__} in '{theirs}'; "
@@ -213,7 +247,7 @@ def compose(
     act: str = "silu",
     norm: bool = True,
     posterior: Part | nn.Module = "diagonal",
-    likelihood: Part = "auto",
+    likelihood: Part | nn.Module = "auto",
     scale: str | float | None = None,
     encoder: nn.Module | None = None,
     decoder: nn.Module | None = None,
@@ -223,23 +257,26 @@ def compose(
     """A model from parts by name, or by name and options (`vaes.parts`).
 
     objective: what is descended, of `vaes.objective.OBJECTIVES` (or an object) ·
-    latent: dimensions of z (None: by the size of a row) · net: mlp, conv, residual or auto ·
+    latent: dimensions of z (None: by the size of a row) · net: mlp, conv, residual, grid (images: z
+    keeps its places, height x width of them) or auto ·
     hidden: widths of the encoder's layers, mirrored in the decoder (None: by the size of a row;
     empty: linear) · act: silu, relu, tanh, gelu · norm: group normalisation between convolutions ·
     posterior: a family of `vaes.dist.POSTERIORS` (or a head) · likelihood: auto, or one of
-    `vaes.dist.LIKELIHOODS` that fits the entries · scale: shared, entry, network or a fixed number
+    `vaes.dist.LIKELIHOODS` that fits the entries (or a head) · scale: shared, entry, network or a fixed number
     (None: entry in flat rows, shared in images) ·
-    encoder, decoder: your own modules, x (n, *shape) -> features and z (n, d) -> features
-    or exactly the numbers that the head takes · prior: auto, or one of `vaes.dist.priors.PRIORS`
+    encoder, decoder: your own modules, x (n, *shape) -> features (with an attribute `final` that is
+    True: exactly the numbers that the head takes) and z (n, d) -> features or those numbers · prior: auto, or one of `vaes.dist.priors.PRIORS`
     (or what makes one for that many dimensions) · bound: what log w says of the evidence.
     """
     if latent is not None and latent < 1:
         raise UsageError(f"latent={latent}: at least one latent dimension is needed")
-    d = latent if latent is not None else default_latent(spec)
     inputs = Inputs(spec)
-    head = likelihood_head(spec, likelihood, scale)
+    head = likelihood
+    if not isinstance(head, nn.Module):
+        head = likelihood_head(spec, head, scale)
     kind = _net(net, spec)
     widths = tuple(hidden) if hidden is not None else _widths(kind, spec)
+    d = _latent(kind, spec, widths, latent)
     if not widths and kind != "mlp":
         raise UsageError(f"hidden=() with net={kind}: only net=mlp can do without hidden layers")
     if not isinstance(objective, Objective):
@@ -251,23 +288,28 @@ def compose(
         name, options = known("prior", prior, {"auto": here, **PRIORS})
         part = {"name": here if name == "auto" else name, **options}
         prior = partial(made, "prior", part, PRIORS, spec)
-    final = decoder is not None or (kind != "mlp" and spec.image)
+    final = kind != "mlp" and spec.image
+    if decoder is not None:  # one that says nothing may end in the head's numbers
+        final = getattr(decoder, "final", True)
+    over = prior(d)
+    seen = d if over.shown is None else over.shown
     return Composed(
         spec,
         d,
         inputs,
         Readout(
-            encoder or _encoder(kind, inputs.shape, widths, act, norm),
+            encoder or _encoder(kind, inputs.shape, cast(int, posterior.size), widths, act, norm),
             posterior,
             inputs.shape,
+            final=kind == "grid" if encoder is None else getattr(encoder, "final", False),
         ),
         Readout(
-            decoder or _decoder(kind, d, spec, cast(int, head.size), widths, act, norm),
+            decoder or _decoder(kind, seen, spec, cast(int, head.size), widths, act, norm),
             head,
-            (d,),
+            (seen,),
             final=final,
         ),
-        prior(d),
+        over,
         objective,
         bound,
     )
@@ -280,27 +322,46 @@ def default_latent(spec: Spec) -> int:
     return min(32, max(2, spec.size // 4))
 
 
+def _latent(kind: str, spec: Spec, widths: tuple[int, ...], latent: int | None) -> int:
+    """What is given, or the default; of a grid a multiple of its places, 4 for each by default."""
+    if kind != "grid":
+        return latent if latent is not None else default_latent(spec)
+    height, width = grid_of(spec.shape, widths)
+    places = height * width
+    if latent is not None and latent % places:
+        raise UsageError(
+            f"latent={latent}: a grid of {height} x {width} places takes a multiple of {places}"
+        )
+    return latent if latent is not None else 4 * places
+
+
 def _net(net: str, spec: Spec) -> str:
     if net not in NETS:
         raise UsageError(f"net '{net}' is not known; {did_you_mean(net, NETS)}")
     large = spec.image and min(spec.shape[1:]) >= CONV_FROM
-    if net == "conv" and not spec.image:
-        raise UsageError(f"net=conv is for images; rows of shape {spec.shape} take mlp or residual")
+    if net in ("conv", "grid") and not spec.image:
+        raise UsageError(
+            f"net={net} is for images; rows of shape {spec.shape} take mlp or residual"
+        )
     return ("conv" if large else "mlp") if net == "auto" else net
 
 
 def _widths(kind: str, spec: Spec) -> tuple[int, ...]:
+    if kind == "grid":
+        return grid_widths(spec.shape)
     if kind != "mlp" and spec.image:
         return (32, 64, 128, 256) if min(spec.shape[1:]) >= 64 else (32, 64, 128)
     return (512, 512) if spec.size > 256 else (256, 256)
 
 
 def _encoder(
-    kind: str, shape: tuple[int, ...], widths: tuple[int, ...], act: str, norm: bool
+    kind: str, shape: tuple[int, ...], out: int, widths: tuple[int, ...], act: str, norm: bool
 ) -> nn.Module:
     size = torch.Size(shape).numel()
     if kind == "mlp":
         return mlp(size, widths, act)
+    if kind == "grid":
+        return grid_encoder(shape, out, widths, act, norm)
     if len(shape) == 3:
         return conv_encoder(shape, widths, act, norm, residual=kind == "residual")
     return ResidualMLP(size, widths[0], len(widths), act)
@@ -312,6 +373,8 @@ def _decoder(
     if kind == "mlp":
         return mlp(latent, widths[::-1], act)
     if spec.image:
-        out = (size // spec.size * spec.shape[0], *spec.shape[1:])
+        out = (size * spec.shape[0] // spec.size, *spec.shape[1:])
+        if kind == "grid":
+            return grid_decoder(latent, out, widths, act, norm)
         return conv_decoder(latent, out, widths, act, norm, residual=kind == "residual")
     return ResidualMLP(latent, widths[-1], len(widths), act)

@@ -262,9 +262,9 @@ class Loop:
         one = torch.ones(())
         for batch, noise in with_noise(model, self.valid, model.samples, self.plan.seed, CHUNK):
             step = Step(self.plan.steps * one.long(), one.long(), one, noise, phase.name)
-            losses = model.losses(batch, step)
-            score = -sum(losses.values()) if losses else log_weight(model, batch, noise=noise)
-            total += float(torch.as_tensor(score).mean()) * len(batch)
+            found = model.judged(batch, step)
+            score = log_weight(model, batch, noise=noise) if found is None else -found
+            total += float(score.mean()) * len(batch)
         model.train(was)
         return total / len(self.valid)
 

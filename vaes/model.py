@@ -127,6 +127,12 @@ class Model(nn.Module, ABC):
     def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:
         """A scalar per player, nats per row; a player that is absent does not move this step."""
 
+    def judged(self, batch: Batch, step: Step) -> Tensor | None:
+        """What tells which weights are kept, on held-out rows, nats per row, less is better: what
+        the players descend, together. None for a model that descends nothing."""
+        losses = self.losses(batch, step)
+        return torch.stack([*losses.values()]).sum() if losses else None
+
     def begin(self, phase: str, data: Data) -> None:
         """Called without gradients before each phase, with all training rows."""
 

@@ -131,15 +131,15 @@ PLANTS = [
     Plant(
         "a warm-up that goes on rising",
         ELBO,
-        "rate = rate * (step.fraction / self.warmup).clamp(max=1.0)",
-        "rate = rate * (step.fraction / self.warmup)",
+        "rate = rate * (self.into(step) / self.warmup).clamp(max=1.0)",
+        "rate = rate * (self.into(step) / self.warmup)",
         (T_OBJECTIVE,),
     ),
     Plant(
         "a warm-up over the whole budget",
         ELBO,
-        "rate = rate * (step.fraction / self.warmup).clamp(max=1.0)",
-        "rate = rate * step.fraction",
+        "rate = rate * (self.into(step) / self.warmup).clamp(max=1.0)",
+        "rate = rate * self.into(step)",
         (T_OBJECTIVE,),
     ),
     Plant(

@@ -248,6 +248,9 @@ def test_causes_and_remedies_go_by_the_model():
     assert "too wide" in found(slack=3.5, coverage=0.99)["loose-encoder"].sentence
     light = build("beta_vae", REAL, beta=0.01, latent=4, hidden=(8,))
     assert found(light, **SIGNS["holes"])["holes"].remedy == "--set beta=1"
+    assert "--prior-after" in found(**SIGNS["holes"])["holes"].remedy
+    rich = build("vae", REAL, prior="fitted_mixture", latent=4, hidden=(8,))
+    assert found(rich, "vae", **SIGNS["holes"])["holes"].remedy == "--recipe beta_vae --set beta=2"
     poisson = build("counts", Spec((5,), ("count",), (0,), totals=True), likelihood="poisson")
     assert found(poisson, inside50=0.3, inside90=0.6)["misfit"].remedy == (
         "--set likelihood=negative_binomial"
@@ -266,6 +269,7 @@ def test_causes_and_remedies_go_by_the_model():
 
 ROWS = {
     "counts": Spec((5,), ("count",), (0,), totals=True),
+    "prodlda": Spec((5,), ("count",), (0,), totals=True),
     "tabular": Spec((3,), ("category",), (4,), names=("a", "b", "c")),
     "latent_class": Spec((3,), ("category",), (4,)),
     "not_miwae": Spec((3,), missing=True),
@@ -285,6 +289,7 @@ def test_remedies_name_options_that_the_recipe_has(recipe):
             other = words[words.index("--recipe") + 1] if "--recipe" in words else recipe
             known = set(options(other)) | set(Settings.names())
             asked = [w.partition("=")[0] for i, w in enumerate(words) if words[i - 1] == "--set"]
+            asked = [name.partition(".")[0] for name in asked]  # of a part's option the part
             assert set(asked) <= known, (recipe, finding)
             assert "--drop" not in words or spec.names
 

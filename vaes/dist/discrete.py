@@ -11,7 +11,6 @@ from torch.distributions import constraints
 
 from vaes.dist.base import Latent, Likelihood, filled, masked, wide
 
-
 FACTORS = 16  # of a product whose one logarithm is taken instead of theirs
 
 

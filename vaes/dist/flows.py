@@ -14,7 +14,20 @@ from vaes.batch import generator
 from vaes.dist.base import HALF_LOG_2PI, Latent
 
 STRETCH = 2.0  # a coupling scales by e^-2 ... e^2
-NEARLY = 1e-3  # spread of the first weights of a last layer: at 0 the layer before it learns nothing
+NEARLY = 1e-3  # spread of a last layer's first weights: at 0 the layer before it learns nothing
+
+
+def halves(size: int, layers: int) -> Tensor:
+    """1 for the dimensions that stand still in each of `layers` couplings, (layers, size); each
+    pair of layers moves every dimension once. A single dimension always moves."""
+    draw = torch.Generator().manual_seed(0)
+    still = []
+    for i in range(layers):
+        if i % 2 == 0:
+            order = torch.randperm(size, generator=draw)
+            half = torch.zeros(size).index_fill(0, order[: size // 2], 1.0)
+        still.append(half if i % 2 == 0 or size == 1 else 1 - half)
+    return torch.stack(still)
 
 
 class Couplings(nn.Module):
@@ -28,15 +41,7 @@ class Couplings(nn.Module):
 
     def __init__(self, size: int, layers: int = 6, width: int = 64) -> None:
         super().__init__()
-        draw = torch.Generator().manual_seed(0)
-        still = []
-        for i in range(layers):
-            # each pair of layers moves every dimension once
-            if i % 2 == 0:
-                order = torch.randperm(size, generator=draw)
-                half = torch.zeros(size).index_fill(0, order[: size // 2], 1.0)
-            still.append(half if i % 2 == 0 or size == 1 else 1 - half)
-        self.register_buffer("fixed", torch.stack(still))
+        self.register_buffer("fixed", halves(size, layers))
         self.nets = nn.ModuleList()
         for _ in range(layers):
             last = nn.Linear(width, 2 * size)

@@ -101,8 +101,10 @@ def blind(p: Patient) -> Finding | None:
 def _heard(p: Patient) -> str:
     if p.part(Autoregressive) is not None:
         return "--set alone=0.5, so that more rows are told from codes alone"
-    recipe = "" if isinstance(p.objective, Elbo) and p.capacity is None else "--recipe vae "
-    return f"{recipe}--set warmup=0.5, so that it learns to use them before they cost"
+    why = "so that it learns to use them before they cost"
+    offers = [f"{option}=0.5, {why}" for option in ("--set warmup", "--set objective.warmup")]
+    fits = isinstance(p.objective, Elbo) and p.capacity is None
+    return p.remedy(*(offers if fits else ()), f"--recipe vae {offers[0]}")
 
 
 def unused(p: Patient) -> Finding | None:
@@ -179,10 +181,14 @@ def hollow(p: Patient) -> Finding | None:
             f"codes are spread unlike the prior (squared discrepancy {away:.3f}, 0 would be "
             "right), so draws miss much of what rows are like"
         )
+    refitted = "RUN --prior-after normal,mixture,flow, a prior of the shape that the codes have"
     if p.of["bound"] == "none":
-        return Finding("holes", sentence, "--recipe vae, whose codes are drawn towards the prior")
+        other = "--recipe vae, whose codes are drawn towards the prior"
+        return Finding("holes", sentence, refitted if p.simple_prior else other)
     if p.beta < 1:
         return Finding("holes", f"{sentence}: beta={p.beta:g} hardly binds them", "--set beta=1")
+    if p.simple_prior:
+        return Finding("holes", sentence, refitted)
     dearer = f"--set beta={2 * p.beta:g}"
     return Finding("holes", sentence, p.remedy(dearer, f"--recipe beta_vae {dearer}"))
 
@@ -260,7 +266,8 @@ def misfit(p: Patient) -> Finding | None:
 def _better_likelihood(p: Patient) -> str:
     counts = p.part(Counts)
     if counts is not None and counts.poisson:
-        return "--set likelihood=negative_binomial"
+        own = "--set likelihood=negative_binomial"
+        return p.remedy(own, "--recipe counts, whose columns have a dispersion each")
     larger = "--set hidden=[512,512]"
     if p.part(Logistic) is not None:
         return p.remedy("--set likelihood=categorical")

@@ -7,8 +7,10 @@ from typing import Any, Literal
 
 from torch import nn
 
+from vaes.composed import Composed
 from vaes.dist.counts import Counts
 from vaes.dist.gaussian import Normal
+from vaes.dist.priors import FittedNormal, StandardNormal
 from vaes.model import Model
 from vaes.plan import Settings
 from vaes.recipes import options
@@ -46,10 +48,19 @@ class Patient:
         """The first of the remedies whose options the recipe has; one that names a recipe itself,
         or no option of one, is always possible."""
         for offer in offers:
-            asked = {part.partition("=")[0] for part in offer.split("--set ")[1:]}
+            named = [part.partition("=")[0] for part in offer.split("--set ")[1:]]
+            asked = {name.partition(".")[0] for name in named}  # of a part's option the part
             if "--recipe" in offer or self.options is None or asked <= self.options | SETTINGS:
                 return offer
         return "another recipe, see `vaes recipes`"
+
+    @property
+    def simple_prior(self) -> bool:
+        """Whether the prior is one normal that another could take the place of: `vaes.after`."""
+        plain = isinstance(
+            getattr(self.model, "latent_prior", None), (StandardNormal, FittedNormal)
+        )
+        return plain and type(self.model).prior is Composed.prior
 
     @property
     def scale_of_network(self) -> bool:

@@ -100,6 +100,8 @@ def limits(model: Model, data: Data, draw: torch.Generator) -> tuple[float, floa
                 for kind in ranges
                 if isinstance(part, kind)
             ]
+            if not ends:  # a scale that is learnt first, and what it is of taken over later
+                return None
             low = low + torch.cat([s < a + NEAR for s, a, _ in ends], 1).double().sum(0).cpu()
             high = high + torch.cat([s > b - NEAR for s, _, b in ends], 1).double().sum(0).cpu()
             n += len(batch)

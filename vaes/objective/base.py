@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from vaes.batch import Batch
+from vaes.batch import Batch, Data
 from vaes.errors import UsageError
 from vaes.model import Model, Player, Step
 
@@ -43,3 +43,10 @@ class Objective(ABC):
     def losses(self, model: Model, batch: Batch, step: Step) -> dict[str, Tensor]:
         """A scalar per player."""
         return {"model": self(model, batch, step)}
+
+    def judged(self, model: Model, batch: Batch, step: Step) -> Tensor:
+        """What tells which weights are kept, on held-out rows: less is better."""
+        return sum(self.losses(model, batch, step).values(), batch.x.new_zeros(()))
+
+    def begin(self, model: Model, phase: str, data: Data) -> None:  # noqa: B027 - optional
+        """Called without gradients before each phase, with all training rows."""

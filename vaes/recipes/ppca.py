@@ -87,9 +87,13 @@ class PPCA(Model):
         if self.method == "closed":
             self._solve(data)
 
+    def expected(self, batch: Batch) -> CholeskyNormal:
+        """What the E-step says of z."""
+        return self.posterior(batch)
+
     def closed_form(self, batch: Batch, step: Step) -> None:
         """The E-step of every batch; the M-step after the last one of a pass."""
-        q, seen, x = self.posterior(batch), self._observed(batch), batch.x.flatten(1)
+        q, seen, x = self.expected(batch), self._observed(batch), batch.x.flatten(1)
         t = torch.cat([q.mean, torch.ones_like(q.mean[:, :1])], 1)
         moment = t.unsqueeze(2) * t.unsqueeze(1)
         moment[:, :-1, :-1] += q.covariance_matrix
@@ -115,7 +119,7 @@ class PPCA(Model):
         mean, d, size = self.bias.double(), self.latent, self.spec.size
         scatter = torch.zeros(size, size, dtype=torch.float64, device=mean.device)
         for batch in data.batches(1000):
-            centred = batch.x.flatten(1).double() - mean
+            centred = (batch.x.flatten(1).double() - mean) * self._observed(batch)
             scatter += centred.T @ centred
         values, vectors = torch.linalg.eigh(scatter / len(data))
         values, vectors = values.flip(0), vectors.flip(1)
@@ -129,6 +133,16 @@ class PPCA(Model):
         return batch.mask.flatten(1).to(batch.x.dtype)
 
 
+def only_reals(spec: Spec, name: str) -> None:
+    """One line where the rows of a linear Gaussian recipe hold anything else."""
+    for kind in spec.kinds:
+        if kind != "real":
+            raise UsageError(
+                f"{name} is a density of reals, but the data hold '{kind}' entries; "
+                "overrule with --kind real, or take another recipe"
+            )
+
+
 def build(spec: Spec, *, latent: int | None = None, method: str = "auto") -> Model:
     """Probabilistic PCA of standardised reals.
 
@@ -136,12 +150,7 @@ def build(spec: Spec, *, latent: int | None = None, method: str = "auto") -> Mod
     complete rows, em where rows have gaps).
     """
     d = latent if latent is not None else min(default_latent(spec), spec.size - 1)
-    if any(kind != "real" for kind in spec.kinds):
-        kind = next(kind for kind in spec.kinds if kind != "real")
-        raise UsageError(
-            f"ppca is a density of reals, but the data hold '{kind}' entries; "
-            "overrule with --kind real, or take another recipe"
-        )
+    only_reals(spec, "ppca")
     if not 1 <= d < spec.size:
         raise UsageError(f"latent={d}: ppca of {spec.size} columns takes 1 to {spec.size - 1}")
     if method not in ("auto", "closed", "em"):

@@ -8,6 +8,7 @@ Everything is in model space: rows come in as `Data` or `Batch` and go out as te
 
 from vaes.uses.augment import Audit, Augmented, augment, copies
 from vaes.uses.blame import blame
+from vaes.uses.chain_impute import Chained, chain_impute
 from vaes.uses.cluster import Clusters, cluster
 from vaes.uses.codes import Codes, Units, active_units, encode
 from vaes.uses.denoise import denoise
@@ -21,6 +22,7 @@ from vaes.uses.rows import Reconstruction, decode, reconstruct, sample, vary
 __all__ = [
     "Audit",
     "Augmented",
+    "Chained",
     "Clusters",
     "Codes",
     "Conformal",
@@ -32,6 +34,7 @@ __all__ = [
     "anomaly_scores",
     "augment",
     "blame",
+    "chain_impute",
     "cluster",
     "copies",
     "decode",

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from vaes.batch import Batch
+from vaes.dist.base import Latent
+from vaes.dist.fitted import PerClass
 from vaes.errors import UsageError
 from vaes.model import Model
 from vaes.uses.common import CHUNK, Rows, batches, blank, drawing, evaluating, normal, values
@@ -38,24 +41,54 @@ def decode(model: Model, z: Tensor, *, chunk: int = CHUNK) -> Tensor:
 
 
 def sample(
-    model: Model, n: int, *, seed: int = 0, mean: bool = False, chunk: int = CHUNK
+    model: Model,
+    n: int,
+    *,
+    seed: int = 0,
+    mean: bool = False,
+    label: int | str | None = None,
+    chunk: int = CHUNK,
 ) -> tuple[Tensor, Tensor]:
     """n new rows: z ~ p(z), x ~ p(x|z), or the mean of p(x|z) where `mean`; (x, z).
 
     x (n, *shape), z (n, d). Means of p(x|z) look smoother than rows of the data do. Rows of counts
-    are given totals drawn as those of the training rows are spread (`Model.totals`).
+    are given totals drawn as those of the training rows are spread (`Model.totals`). label: a class
+    (its name, or its number), whose own prior z is drawn from.
     """
     if n < 1:
         raise UsageError(f"n={n}: at least one row is drawn")
+    among = _all if label is None else _within(model, label)
     rows, codes, draw = [], [], drawing(model, "sample", seed)
     with evaluating(model):
         for start in range(0, n, chunk):
             batch = blank(model, min(chunk, n - start), draw)
-            p = model.prior(batch)
+            p = among(model, batch)
             z = p.draw(normal(draw, batch.x, len(batch), p.noise_size))
             rows.append(values(model, z, batch, None if mean else draw))
             codes.append(z)
     return torch.cat(rows), torch.cat(codes)
+
+
+def _all(model: Model, batch: Batch) -> Latent:
+    return model.prior(batch)
+
+
+def _within(model: Model, label: int | str) -> Callable[[Model, Batch], Latent]:
+    """p(z | class) of a model whose prior is one for each class."""
+    classes = model.spec.classes
+    if not classes:
+        raise UsageError(f"label {label} was asked for, but the rows of this model had no labels")
+    named = str(label)
+    if named not in classes and not (named.isdigit() and int(named) < len(classes)):
+        raise UsageError(f"label '{label}' is none of {', '.join(classes)}")
+    number = classes.index(named) if named in classes else int(named)
+    prior = getattr(model, "latent_prior", None)
+    if not isinstance(prior, PerClass):
+        raise UsageError(
+            "the prior of this model does not know classes; fit one that does to the run: "
+            "vaes train RUN --prior-after mixture --each-class"
+        )
+    return lambda model, batch: prior.of_class(model, number, batch)
 
 
 def vary(
