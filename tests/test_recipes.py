@@ -70,7 +70,8 @@ def data(rows: str) -> Data:
     for i, gate in enumerate(spec.shown_by if mask is not None else ()):
         if gate >= 0:
             mask[:, gate], mask[:, i] = True, x[:, gate] == 1
-    return Data(spec, x if mask is None else x * mask, mask=mask)
+    index = torch.arange(64)
+    return Data(spec, x if mask is None else x * mask, mask=mask, index=index)
 
 
 def batch(rows: str, n: int = 8) -> Batch:

@@ -222,7 +222,12 @@ class Run:
                 f"from Python: load('{self.path}', {own[0]}=...)"
             )
         given = {k: v for k, v in bodies.items() if v is not None}
-        return recipes.build(self.info["recipe"], self.spec, **self.info["options"], **given)
+        model = recipes.build(self.info["recipe"], self.spec, **self.info["options"], **given)
+        if "prior" in self.info:  # of its own, fitted after training
+            from vaes.after import taken
+
+            return taken(model, self.info["prior"])
+        return model
 
 
 def load(

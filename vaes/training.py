@@ -123,6 +123,8 @@ def resume(
         if "evaluated" in run.info:
             report(f"run '{path}' is finished; nothing to do")
             return run
+        if "prior" in run.info and not run.finished:
+            raise RunError(f"run '{path}' ended while its prior was written; remove it, and repeat")
         origin = run.info["data"]
         if data is None and origin["from"] is None:
             raise UsageError(f"run '{path}' was trained on rows in memory: hand them in as data=")
@@ -197,6 +199,11 @@ def _fit(
 ) -> None:
     if not run.finished:
         _train(run, model, prepared, done, state, report, callbacks)
+    finish(run, model, prepared, done)
+
+
+def finish(run: Run, model: Model, prepared: Prepared, done: Plan) -> None:
+    """Evaluation, pictures and report of a run whose weights are final."""
     try:
         model = model if model.training is False else run.load(*_bodies(model, run))
         with threads(done.threads), matmul(done.matmul):

@@ -31,7 +31,7 @@ PUBLISHED = {  # minus the bound, table 1
     ("categories", "reinforce"): 110.6,
 }
 WAYS: dict[str, tuple[str, dict]] = {
-    "reinforce": ("nvil", {"baseline": "mean"}),
+    "reinforce": ("vae", {"objective": {"name": "reinforce", "baseline": "mean"}}),
     "concrete": ("concrete_vae", {"temperature": 1.0}),
     "relaxed": ("concrete_vae", {"bound": "relaxed"}),
     "straight_through": ("concrete_vae", {"hard": True}),
@@ -44,7 +44,13 @@ def trained(codes: str, way: str, path: Path, options: dict) -> Run:
     if path.exists():
         return Run(path) if Run(path).finished else resume(path, report=print)
     recipe, own = WAYS[way]
-    own = {"latent": 200, "classes": CODES[codes], **own, **options}
+    classes = CODES[codes]
+    if recipe == "vae":
+        one_hot = {"name": "categorical", "classes": classes}
+        own = {"posterior": "bernoulli" if classes == 2 else one_hot, **own}
+    else:
+        own = {"classes": classes, **own}
+    own = {"latent": 200, **own, **options}
     return train("mnist_static", recipe, out=path, report=print, **own)
 
 

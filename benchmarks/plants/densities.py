@@ -155,15 +155,15 @@ PLANTS = [
     Plant(
         "a chain whose links see their values in reverse",
         CHAIN,
-        "total = total + link(value[..., :end]).log_prob(part)",
-        "total = total + link(value[..., :end].flip(-1)).log_prob(part)",
+        "found.append(link(value[..., :end]))",
+        "found.append(link(value[..., :end].flip(-1)))",
         (T_LATENTS,),
     ),
     Plant(
         "a prior fitted without its mean",
         PRIORS,
-        "self.loc.copy_(codes.mean(0))",
-        "self.loc.copy_(codes.mean(0) * 0)",
+        "self.loc.copy_(z.mean(0))",
+        "self.loc.copy_(z.mean(0) * 0)",
         (T_FIT,),
     ),
 ]

@@ -11,7 +11,6 @@ RELAXED = "vaes/objective/relaxed.py"
 QUANTISING = "vaes/objective/quantised.py"
 EVIDENCE = "vaes/evaluate/likelihood.py"
 CONCRETE_VAE = "vaes/recipes/concrete_vae.py"
-NVIL = "vaes/recipes/nvil.py"
 VIMCO = "vaes/recipes/vimco.py"
 VQ_VAE = "vaes/recipes/vq_vae.py"
 FSQ = "vaes/recipes/fsq.py"
@@ -21,7 +20,6 @@ T_PRIOR = "tests/dist/test_code_prior.py"
 T_SCORE = "tests/objective/test_score.py"
 T_RELAXED = "tests/objective/test_relaxed.py"
 T_CONCRETE = "tests/papers/test_concrete_vae.py"
-T_NVIL = "tests/papers/test_nvil.py"
 T_VIMCO = "tests/papers/test_vimco.py"
 T_VQ = "tests/papers/test_vq_vae.py"
 T_FSQ = "tests/papers/test_fsq.py"
@@ -227,20 +225,6 @@ PLANTS = [
         "StraightThrough(*cooling) if hard else",
         "StraightThrough(*cooling) if not bound else",
         (T_CONCRETE,),
-    ),
-    Plant(
-        "nvil without its baseline",
-        NVIL,
-        "Reinforce(samples, baseline, spec)",
-        'Reinforce(samples, "none", spec)',
-        (T_NVIL,),
-    ),
-    Plant(
-        "nvil of one-hot codes takes bits",
-        NVIL,
-        "discrete_parts(spec, latent, classes, learnt)",
-        "discrete_parts(spec, latent, 2, learnt)",
-        (T_NVIL,),
     ),
     Plant(
         "vimco of one draw fewer",

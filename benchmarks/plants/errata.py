@@ -55,22 +55,22 @@ PLANTS = [
     Plant(
         "unit variance where nothing is said",
         HEADS,
-        "own if scale is None else scale",
-        "1.0 if scale is None else scale",
+        "return Normal(spec.shape, _own(spec) if scale is None else scale)",
+        "return Normal(spec.shape, 1.0 if scale is None else scale)",
         TESTS,
     ),
     Plant(
         "cross-entropy of grey levels",
         HEADS,
-        '"pixel": {"logistic": _logistic, ',
-        '"pixel": {"logistic": _logistic, "bernoulli": _bernoulli, ',
+        '"pixel": {\n',
+        '"pixel": {\n        "bernoulli": _bernoulli,\n',
         TESTS,
     ),
     Plant(
         "cross-entropy of reals",
         HEADS,
-        '"real": {"normal": _normal}',
-        '"real": {"normal": _normal, "bernoulli": _bernoulli}',
+        '"real": {\n',
+        '"real": {\n        "bernoulli": _bernoulli,\n',
         TESTS,
     ),
     Plant(

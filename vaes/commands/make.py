@@ -19,11 +19,14 @@ def sample(
     where: Annotated[
         list[str] | None, typer.Option(metavar="COLUMN=VALUE", help="Fix a column of a table.")
     ] = None,
+    label: Annotated[
+        str | None, typer.Option(help="A class; see `vaes train --prior-after --each-class`.")
+    ] = None,
 ) -> None:
     """Make new rows."""
     from vaes import verbs
 
-    typer.echo(verbs.sample(run, n, out, seed, mean, where or ()))
+    typer.echo(verbs.sample(run, n, out, seed, mean, where or (), label))
 
 
 @app.command()

@@ -47,11 +47,26 @@ def train(
     mode: Annotated[str, typer.Option(help="Colour of images: auto, L, RGB, RGBA.")] = "auto",
     split: Annotated[str, typer.Option(help="Shares that train, validate, test.")] = "80/10/10",
     skip_bad: SkipBad = False,
+    prior_after: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KINDS",
+            help="DATA is a finished run: fit a new prior to its codes, the best of normal, "
+            "mixture, flow (comma between them).",
+        ),
+    ] = None,
+    each_class: Annotated[
+        bool, typer.Option("--each-class", help="With --prior-after: a prior for each class.")
+    ] = False,
 ) -> None:
     """Train on DATA, evaluate on held-out rows, write a run folder."""
     from vaes import arguments, console, training
     from vaes.options import known_anywhere, split_options
 
+    if prior_after is not None:
+        return _prior_after(context, data, prior_after, each_class, set_, out)
+    if each_class:
+        raise UsageError("--each-class goes with --prior-after")
     if (data is None) == (resume is None):
         raise UsageError("give DATA to train on, or --resume RUN to go on with a run")
     for option in context.params if resume is not None else ():
@@ -87,3 +102,35 @@ def train(
                 **{"seed": seed, "device": device, "checkpoint": checkpoint},
             )
     typer.echo(console.verdict(run.path))
+
+
+def _prior_after(
+    context: typer.Context,
+    run: str | None,
+    kinds: str,
+    each_class: bool,
+    set_: list[str] | None,
+    out: str | None,
+) -> None:
+    """A new run of an old one, with a prior fitted to its codes."""
+    from vaes import after, arguments, console
+
+    if run is None:
+        raise UsageError("--prior-after goes by a finished run: vaes train RUN --prior-after flow")
+    for option in context.params:
+        source = context.get_parameter_source(option)
+        given = source is not None and source.name == "COMMANDLINE"
+        if given and option not in ("data", "prior_after", "each_class", "set_", "out"):
+            raise UsageError(
+                f"--{option.replace('_', '-')} was given with --prior-after, which trains nothing "
+                "but a prior; leave it out"
+            )
+    made = after.prior_after(
+        run,
+        [kind.strip() for kind in kinds.split(",") if kind.strip()],
+        each_class=each_class,
+        options=arguments.options(set_),
+        out=out,
+        report=console.say,
+    )
+    typer.echo(console.verdict(made.path))

@@ -22,11 +22,20 @@ FEW_DRAWS = 20  # effective ones below which a warning is due
 
 
 def sample(
-    run: str, n: int, out: str | None, seed: int, mean: bool, where: Sequence[str] = ()
+    run: str,
+    n: int,
+    out: str | None,
+    seed: int,
+    mean: bool,
+    where: Sequence[str] = (),
+    label: str | None = None,
 ) -> Path:
-    """n new rows from the prior, or of p(the other columns | the columns that `where` fixes)."""
+    """n new rows from the prior, or that of a class, or of p(the other columns | the columns that
+    `where` fixes)."""
     opened = Opened(run)
     said: dict[str, Any] = {"verb": "sample", "n": n, "seed": seed, "mean": mean}
+    if where and label is not None:
+        raise UsageError(f"--label {label} and --where: give one of them")
     if where:
         if mean or n < 1:
             raise UsageError(f"n={n}, mean={mean}: --where draws at least one row, and no means")
@@ -40,7 +49,8 @@ def sample(
                 "rare under this model, so that they are less varied than they should be"
             )
     else:
-        x, _ = uses.sample(opened.model, n, seed=seed, mean=mean)
+        x, _ = uses.sample(opened.model, n, seed=seed, mean=mean, label=label)
+        said |= {} if label is None else {"label": label}
     folder = opened.folder("sample", out)
     return conclude(opened, folder, said, {"rows": x})
 
