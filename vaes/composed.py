@@ -262,11 +262,12 @@ def compose(
     hidden: widths of the encoder's layers, mirrored in the decoder (None: by the size of a row;
     empty: linear) · act: silu, relu, tanh, gelu · norm: group normalisation between convolutions ·
     posterior: a family of `vaes.dist.POSTERIORS` (or a head) · likelihood: auto, or one of
-    `vaes.dist.LIKELIHOODS` that fits the entries (or a head) · scale: shared, entry, network or a fixed number
-    (None: entry in flat rows, shared in images) ·
+    `vaes.dist.LIKELIHOODS` that fits the entries (or a head) · scale: shared, entry, network, a
+    fixed number, of a normal also optimal (None: entry in flat rows, shared in images) ·
     encoder, decoder: your own modules, x (n, *shape) -> features (with an attribute `final` that is
-    True: exactly the numbers that the head takes) and z (n, d) -> features or those numbers · prior: auto, or one of `vaes.dist.priors.PRIORS`
-    (or what makes one for that many dimensions) · bound: what log w says of the evidence.
+    True: exactly the numbers that the head takes) and z (n, d) -> features or, unless `final` is
+    False, those numbers · prior: auto, or one of `vaes.dist.priors.PRIORS` (or what makes one for
+    that many dimensions) · bound: what log w says of the evidence.
     """
     if latent is not None and latent < 1:
         raise UsageError(f"latent={latent}: at least one latent dimension is needed")
