@@ -202,7 +202,7 @@ def test_no_recipe_option_has_the_name_of_a_setting(name):
         ({"latent": True}, "latent takes a whole number or none"),
         ({"lr": "fast"}, "lr takes a number"),
         ({"batch": "all"}, "batch takes a whole number"),
-        ({"warmup": None}, "warmup takes a number"),
+        ({"warmup": "half"}, "warmup takes a number"),
         ({"norm": 1}, "norm takes true or false"),
         ({"latnet": 2}, "did you mean 'latent'"),
     ],

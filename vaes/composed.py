@@ -15,16 +15,11 @@ from vaes.dist.base import Latent, Likelihood
 from vaes.dist.cells import Cells
 from vaes.dist.counts import Counts
 from vaes.dist.priors import PRIOR_OF, PRIORS, Prior
-from vaes.errors import UsageError, did_you_mean
+from vaes.errors import UsageError
 from vaes.model import Bound, Model, Phase, Player, Step
-from vaes.nets.conv import conv_decoder, conv_encoder
-from vaes.nets.grid import grid_decoder, grid_encoder, grid_of, grid_widths
-from vaes.nets.mlp import ResidualMLP, mlp
+from vaes.nets.choose import decoder_of, encoder_of, latent_of, net_of, widths_of
 from vaes.objective import OBJECTIVES, Objective
 from vaes.parts import Part, known, made
-
-NETS = ("auto", "mlp", "conv", "residual", "grid")
-CONV_FROM = 16  # pixels a side
 
 
 class Inputs(nn.Module):
@@ -237,6 +232,20 @@ def _fit_together(head: nn.Module | None, prior: Prior, objective: Objective) ->
         )
 
 
+def _tried(model: Composed) -> None:
+    """The loss of two rows of nothing, once: parts that refuse one another in the middle of it, by
+    one line, do so when the model is built."""
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        total = torch.ones(2) if model.spec.totals else None
+        batch = Batch(x=torch.zeros(2, *model.spec.shape), total=total)
+        try:
+            model.losses(batch, Step.at(model, batch, 0))
+        except UsageError:
+            raise
+        except Exception:  # nothing has no labels and no gradients; real rows will tell
+            return
+
+
 def compose(
     spec: Spec,
     objective: Part | Objective = "elbo",
@@ -275,9 +284,9 @@ def compose(
     head = likelihood
     if not isinstance(head, nn.Module):
         head = likelihood_head(spec, head, scale)
-    kind = _net(net, spec)
-    widths = tuple(hidden) if hidden is not None else _widths(kind, spec)
-    d = _latent(kind, spec, widths, latent)
+    kind = net_of(net, spec)
+    widths = tuple(hidden) if hidden is not None else widths_of(kind, spec)
+    d = latent_of(kind, spec, widths, latent)
     if not widths and kind != "mlp":
         raise UsageError(f"hidden=() with net={kind}: only net=mlp can do without hidden layers")
     if not isinstance(objective, Objective):
@@ -294,18 +303,18 @@ def compose(
         final = getattr(decoder, "final", True)
     over = prior(d)
     seen = d if over.shown is None else over.shown
-    return Composed(
+    model = Composed(
         spec,
         d,
         inputs,
         Readout(
-            encoder or _encoder(kind, inputs.shape, cast(int, posterior.size), widths, act, norm),
+            encoder or encoder_of(kind, inputs.shape, cast(int, posterior.size), widths, act, norm),
             posterior,
             inputs.shape,
             final=kind == "grid" if encoder is None else getattr(encoder, "final", False),
         ),
         Readout(
-            decoder or _decoder(kind, seen, spec, cast(int, head.size), widths, act, norm),
+            decoder or decoder_of(kind, seen, spec, cast(int, head.size), widths, act, norm),
             head,
             (seen,),
             final=final,
@@ -314,68 +323,5 @@ def compose(
         objective,
         bound,
     )
-
-
-def default_latent(spec: Spec) -> int:
-    """min(32, max(2, D / 4)); for images from 16 pixels a side 32, from 32 pixels on 64."""
-    if spec.image and min(spec.shape[1:]) >= CONV_FROM:
-        return 32 if max(spec.shape[1:]) < 32 else 64
-    return min(32, max(2, spec.size // 4))
-
-
-def _latent(kind: str, spec: Spec, widths: tuple[int, ...], latent: int | None) -> int:
-    """What is given, or the default; of a grid a multiple of its places, 4 for each by default."""
-    if kind != "grid":
-        return latent if latent is not None else default_latent(spec)
-    height, width = grid_of(spec.shape, widths)
-    places = height * width
-    if latent is not None and latent % places:
-        raise UsageError(
-            f"latent={latent}: a grid of {height} x {width} places takes a multiple of {places}"
-        )
-    return latent if latent is not None else 4 * places
-
-
-def _net(net: str, spec: Spec) -> str:
-    if net not in NETS:
-        raise UsageError(f"net '{net}' is not known; {did_you_mean(net, NETS)}")
-    large = spec.image and min(spec.shape[1:]) >= CONV_FROM
-    if net in ("conv", "grid") and not spec.image:
-        raise UsageError(
-            f"net={net} is for images; rows of shape {spec.shape} take mlp or residual"
-        )
-    return ("conv" if large else "mlp") if net == "auto" else net
-
-
-def _widths(kind: str, spec: Spec) -> tuple[int, ...]:
-    if kind == "grid":
-        return grid_widths(spec.shape)
-    if kind != "mlp" and spec.image:
-        return (32, 64, 128, 256) if min(spec.shape[1:]) >= 64 else (32, 64, 128)
-    return (512, 512) if spec.size > 256 else (256, 256)
-
-
-def _encoder(
-    kind: str, shape: tuple[int, ...], out: int, widths: tuple[int, ...], act: str, norm: bool
-) -> nn.Module:
-    size = torch.Size(shape).numel()
-    if kind == "mlp":
-        return mlp(size, widths, act)
-    if kind == "grid":
-        return grid_encoder(shape, out, widths, act, norm)
-    if len(shape) == 3:
-        return conv_encoder(shape, widths, act, norm, residual=kind == "residual")
-    return ResidualMLP(size, widths[0], len(widths), act)
-
-
-def _decoder(
-    kind: str, latent: int, spec: Spec, size: int, widths: tuple[int, ...], act: str, norm: bool
-) -> nn.Module:
-    if kind == "mlp":
-        return mlp(latent, widths[::-1], act)
-    if spec.image:
-        out = (size * spec.shape[0] // spec.size, *spec.shape[1:])
-        if kind == "grid":
-            return grid_decoder(latent, out, widths, act, norm)
-        return conv_decoder(latent, out, widths, act, norm, residual=kind == "residual")
-    return ResidualMLP(latent, widths[-1], len(widths), act)
+    _tried(model)
+    return model

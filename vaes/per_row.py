@@ -94,7 +94,15 @@ class PerRow(Composed):
             cast(Any, like.objective),
             like.bound,
         )
-        self.cost, self.inner, self.table, self.head = cost, inner, encoder.table, head
+        self.cost, self.inner = cost, inner
+
+    @property
+    def table(self) -> Table:
+        return cast(_Numbers, self.encoder).table
+
+    @property
+    def head(self) -> nn.Module:
+        return cast(_Numbers, self.encoder).head
 
     def posterior(self, batch: Batch) -> Latent:
         return self.head(self._numbers(batch))

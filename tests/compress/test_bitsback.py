@@ -18,6 +18,7 @@ from tests.test_recipes import data as recipe_data
 from tests.uses.models import seeded
 from vaes.batch import Batch, Data, Spec
 from vaes.compress import decode, encode
+from vaes.compress.bitsback import Coded
 from vaes.dist.discrete import CategoricalLikelihood
 from vaes.errors import DataError, UsageError
 from vaes.model import Model
@@ -39,6 +40,8 @@ KINDS = {
         shown_by=(-1, -1, 0, -1),
     ),
 }
+
+KINDS = {kind: replace(spec, rows=64) for kind, spec in KINDS.items()}
 
 
 @cache
@@ -79,6 +82,16 @@ def trained(name: str, kind: str) -> Model:
     return model
 
 
+def encoded(model: Model, given: Data) -> Coded:
+    """`given` as bits; skips posteriors that are not coded, which is said in one line."""
+    try:
+        return encode(model, given)
+    except UsageError as refusal:
+        said = str(refusal)
+    assert "\n" not in said
+    pytest.skip(said)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", [n for n in names() if n not in ("autoencoder", "not_miwae")])
 def test_rows_come_back_to_the_bit_and_cost_the_bound(name, kind):
@@ -87,7 +100,7 @@ def test_rows_come_back_to_the_bit_and_cost_the_bound(name, kind):
     what is rounded, one nat for the state at the ends."""
     model, given = trained(name, kind), data(kind)
     model.train()
-    coded = encode(model, given)
+    coded = encoded(model, given)
     found = decode(model, coded)
     assert model.training
     ours, theirs = given.rows(slice(None)), found.rows(slice(None))
@@ -97,7 +110,8 @@ def test_rows_come_back_to_the_bit_and_cost_the_bound(name, kind):
         assert coded.told == (kind == "gated")
     model.eval()
     with torch.no_grad():
-        draw = torch.randn(400, 64, model.latent, generator=seeded(0), dtype=torch.float64)
+        shape = (400, 64, model.noise_size)
+        draw = torch.randn(shape, generator=seeded(0), dtype=torch.float64)
         log_w = log_weight(model, ours, noise=draw)
     error = math.sqrt(log_w.var(0).sum().item() + log_w.var(0).sum().item() / 400)
     assert abs(nats(coded) + log_w.mean(0).sum().item()) < 5 * error + 0.01 * 64 + 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -279,7 +280,7 @@ ROWS = {
 @pytest.mark.parametrize("recipe", names())
 def test_remedies_name_options_that_the_recipe_has(recipe):
     """Or another recipe and its options; columns are dropped only where they have names."""
-    spec = ROWS.get(recipe, Spec((3,)))
+    spec = replace(ROWS.get(recipe, Spec((3,))), rows=100)
     model = build(recipe, spec, latent=2)
     signs = [*SIGNS.values(), {"inside50": 0.2, "inside90": 0.5}, {"ceiling": 1.0}]
     for sign in signs:

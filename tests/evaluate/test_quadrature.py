@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -142,6 +143,7 @@ SPECS = {
     "tabular": Spec((3,), ("category", "binary", "pixel"), (3, 2, 5), (0.0,), (1.0,)),
     "latent_class": Spec((3,), ("category", "binary", "pixel"), (3, 2, 5), (0.0,), (1.0,)),
     "counts": Spec((3,), ("count",), (0,), totals=True),
+    "prodlda": Spec((3,), ("count",), (0,), totals=True),
     "not_miwae": Spec((3,), missing=True),
 }
 
@@ -150,7 +152,7 @@ SPECS = {
 def test_every_recipe_by_its_definition(name, monkeypatch):
     """log of the mean of p(x|z) over the points, one row at a time and all points at once, in
     chunks of a few points and rows too."""
-    spec = SPECS.get(name, Spec((3,)))
+    spec = replace(SPECS.get(name, Spec((3,))), rows=7)
     model = build(name, spec, latent=2) if name != "latent_class" else build(name, spec, latent=3)
     if model.bound == "none":
         return

@@ -135,10 +135,12 @@ def _independent(
         return
     values = coder.values
     if isinstance(p, ColumnsLikelihood):
+        place = dict(zip(own.tolist(), where.tolist(), strict=True))  # of p's entries in the row
         for index, part in p.groups:
             at = index.numpy()
             inside = np.flatnonzero(np.isin(at, own))
-            _independent(part, coder, inside, at[inside], most)
+            there = np.array([place[j] for j in at[inside].tolist()], dtype=int)
+            _independent(part, coder, inside, there, most)
     elif isinstance(p, CellsLikelihood):
         _cells(p, coder, own, where)
     elif isinstance(p, BernoulliLikelihood):

@@ -71,6 +71,10 @@ class Factor(nn.Module, Objective):
         loss = loss + self.gamma * self.log_ratio(z).mean()
         return {"model": loss, "critic": self.confused(z.detach())}
 
+    def judged(self, model: Model, batch: Batch, step: Step) -> Tensor:
+        """What the model descends, which a better critic makes no better."""
+        return self(model, batch, step)
+
     def log_ratio(self, z: Tensor) -> Tensor:
         """The critic's log q(z) / prod_j q(z_j), (*k, n)."""
         return wide(self.critic(z)).squeeze(-1)

@@ -7,11 +7,12 @@ from typing import Any
 from torch import Tensor
 
 from vaes.batch import Batch, Spec
-from vaes.composed import compose, default_latent
+from vaes.composed import compose
 from vaes.dist.base import Latent
 from vaes.dist.point import PointHead
 from vaes.dist.points import BallHead
 from vaes.model import Model
+from vaes.nets.choose import default_latent
 from vaes.objective.reconstruction import Reconstruction
 from vaes.parts import Part
 from vaes.per_row import Inner, PerRow

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from vaes.batch import Spec
-from vaes.composed import compose, default_latent
+from vaes.composed import compose
 from vaes.dist.point import PointHead
 from vaes.dist.points import TopHead, UnitHead
 from vaes.errors import UsageError
 from vaes.model import Model
+from vaes.nets.choose import default_latent
 from vaes.objective.reconstruction import Reconstruction, refuse_corruption
 from vaes.parts import Part
 

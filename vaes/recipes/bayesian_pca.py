@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from vaes.batch import Batch, Data, Spec
-from vaes.composed import default_latent
 from vaes.dist.gaussian import CholeskyNormal
 from vaes.errors import UsageError
 from vaes.model import Model
+from vaes.nets.choose import default_latent
 from vaes.recipes.ppca import FLOOR, PPCA, only_reals
 
 SETTINGS = {"batch": 2048, "epochs": 300}

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from vaes.batch import Spec
-from vaes.composed import compose, default_latent
+from vaes.composed import compose
 from vaes.errors import UsageError
 from vaes.model import Model
+from vaes.nets.choose import default_latent
 from vaes.nets.layered import Layered
 from vaes.objective import Objective
 from vaes.parts import Part

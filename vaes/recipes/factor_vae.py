@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from vaes.batch import Spec
-from vaes.composed import compose, default_latent
+from vaes.composed import compose
 from vaes.model import Model
+from vaes.nets.choose import default_latent
 from vaes.objective import Factor
 
 FIXED = ("objective",)  # parts that are no option here

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from vaes.batch import Spec
-from vaes.composed import compose, default_latent
+from vaes.composed import compose
 from vaes.dist.ladder import WIDTH, BottomUp, Ladder, layer_sizes
 from vaes.model import Model
+from vaes.nets.choose import default_latent
 from vaes.objective import Objective
 from vaes.parts import Part
 

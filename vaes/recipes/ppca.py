@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from vaes.batch import Batch, Data, Spec
-from vaes.composed import default_latent
 from vaes.dist.gaussian import CholeskyNormal, DiagonalNormal, NormalLikelihood
 from vaes.errors import UsageError
 from vaes.model import Model, Phase, Step
+from vaes.nets.choose import default_latent
 
 FLOOR = 1e-8  # of the noise variance, in standardised units
 

@@ -9,11 +9,12 @@ from typing import Any, cast
 from torch import Tensor
 
 from vaes.batch import Batch, Spec
-from vaes.composed import Composed, default_latent
+from vaes.composed import Composed
 from vaes.dist.priors import StandardNormal
 from vaes.dist.views import Experts, ViewDecoder, ViewInputs, Views, view_entries
 from vaes.errors import UsageError
 from vaes.model import Model, Step
+from vaes.nets.choose import default_latent
 from vaes.objective import Elbo
 from vaes.objective.weights import terms
 from vaes.parts import Part

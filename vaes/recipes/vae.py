@@ -25,8 +25,8 @@ def build(
 
     samples: draws of z per row and step (None: 1) · warmup: share of the budget over which the
     weight of the rate rises to 1 (None: 0.1) · free_bits: nats per dimension that cost nothing
-    (None: 0) · objective: another one, with options of its own in place of these three · parts: see
-    `compose`.
+    (None: 0) · objective: another one, with options of its own in place of these three ·
+    parts: see `compose`.
     """
     own = {"samples": samples, "warmup": warmup, "free_bits": free_bits}
     given = {key: value for key, value in own.items() if value is not None}

@@ -8,11 +8,12 @@ from functools import partial
 from typing import Any
 
 from vaes.batch import Spec
-from vaes.composed import CONV_FROM, compose
+from vaes.composed import compose
 from vaes.dist.code_prior import CodePrior
 from vaes.dist.quantised import Codebook, QuantisedHead, Quantiser
 from vaes.errors import UsageError
 from vaes.model import Model
+from vaes.nets.choose import CONV_FROM
 from vaes.nets.grid import grid_of, grid_widths
 from vaes.objective import Quantising
 
