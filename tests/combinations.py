@@ -42,6 +42,21 @@ SPECS = {  # one spec for each kind of entry, and rows with gaps
 SUITED: dict[str, dict[str, object]] = {
     "likelihood=continuous_bernoulli": {"low": -20.0, "high": 20.0},
     "likelihood=truncated": {"low": -20.0, "high": 20.0},
+    "objective=factor": {"latent": LATENT},
+    "posterior=categorical": {"classes": 2},
+    "prior=vamp": {"components": 3},
+    "prior=fitted_mixture": {"components": 2},
+    "prior=fitted_flow": {"steps": 5},
+}
+# quantised codes, their prior and their objective come together, in recipes vq_vae and fsq
+TOGETHER = {"vq", "fsq", "codes", "quantising"}
+CHAINS = {"ladder", "second_stage"}  # priors over a chain of codes
+GAUSSIAN = {"diagonal", "isotropic", "cholesky"}
+DISCRETE = {"bernoulli", "categorical"}
+ALLOWED: dict[str, dict[str, set[str]]] = {  # what an objective needs beside what it says itself
+    "tc": {"posterior": GAUSSIAN},
+    "concrete": {"posterior": DISCRETE, "prior": {"auto", *DISCRETE}},
+    "straight_through": {"posterior": DISCRETE, "prior": {"auto", *DISCRETE}},
 }
 
 FEW: dict[str, Sequence] = {  # a representative of every sort of part
@@ -53,9 +68,9 @@ FEW: dict[str, Sequence] = {  # a representative of every sort of part
         ("gaps", "auto"),
         ("mixed", "auto"),
     ],
-    "posterior": ["diagonal", "cholesky", "isotropic"],
-    "prior": ["auto", "standard", "flow", "fitted"],
-    "objective": ["elbo", "iwae"],
+    "posterior": ["diagonal", "cholesky", "iaf", "student", "bernoulli", "dirichlet"],
+    "prior": ["auto", "mixture", "vamp", "flow", "fitted_mixture"],
+    "objective": ["elbo", "dreg", "vimco", "mmd", "wake_sleep", "concrete"],
     "net": ["mlp", "residual"],
 }
 
@@ -93,9 +108,9 @@ def everything() -> dict[str, Sequence]:
     """All parts of the tables."""
     return {
         "likelihood": likelihoods(),
-        "posterior": [*POSTERIORS],
-        "prior": ["auto", *PRIORS],
-        "objective": [*OBJECTIVES],
+        "posterior": [name for name in POSTERIORS if name not in TOGETHER],
+        "prior": ["auto", *(name for name in PRIORS if name not in TOGETHER)],
+        "objective": [name for name in OBJECTIVES if name not in TOGETHER],
         "net": ["mlp", "residual"],
     }
 
@@ -127,11 +142,18 @@ def sensible(c: Combination) -> bool:
     head = POSTERIORS[c.posterior](LATENT, **named(suited(c.posterior, "posterior"))[1])
     if OBJECTIVES[c.objective].path and not getattr(head, "path", True):  # type: ignore[attr-defined]
         return False
+    rule = ALLOWED.get(c.objective, {})
+    if any(getattr(c, part) not in allowed for part, allowed in rule.items()):
+        return False
     if c.prior == "auto":
         return True
+    if c.prior in CHAINS and c.objective in ("tc", "factor"):
+        return False
     part = named(suited(c.prior, "prior"))[1]
-    space = PRIORS[c.prior](SPECS["real"], LATENT, **part).space
-    return space in (getattr(head, "space", "real"), "any")
+    prior = PRIORS[c.prior](SPECS["real"], LATENT, **part)
+    if prior.player and OBJECTIVES[c.objective].players is not None:  # type: ignore[attr-defined]
+        return False
+    return prior.space in (getattr(head, "space", "real"), "any")
 
 
 def cover(parts: Mapping[str, Sequence], tries: int = 60) -> list[Combination]:
