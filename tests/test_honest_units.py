@@ -4,13 +4,14 @@ without bound over what is discrete. At full size: benchmarks/reliability/units.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import scipy.optimize
 import torch
 
-from vaes.batch import DISCRETE, Data, Spec
+from vaes.batch import DISCRETE, Batch, Data, Spec
 from vaes.data import encode, load, prepare
 from vaes.dist import LIKELIHOODS, likelihood_head
 from vaes.dist.discrete import CategoricalLikelihood
@@ -147,13 +148,18 @@ def test_what_is_discrete_has_a_probability(kind):
     draw = torch.Generator().manual_seed(0)
     x = torch.randint(levels or 50, (500, 3), generator=draw) / unit
     for family in LIKELIHOODS[kind]:
-        head = likelihood_head(spec, family)
+        given = replace(spec, totals=family == "multinomial")
+        head = likelihood_head(given, family)
+        total = Batch(x, total=x.sum(-1))
         for size in (1.0, 30.0, 1e6):
-            terms = head(size * torch.randn(500, head.size, generator=draw)).terms(x)
+            numbers = size * torch.randn(500, head.size, generator=draw)
+            terms = head(numbers).given(total).terms(x)
+            # of a multinomial, whose coefficient is the row's, the whole row
+            terms = terms.sum(-1) if family == "multinomial" else terms
             assert terms.max() <= 0, family
     assert spec.discrete
-    with pytest.raises(UsageError, match="likelihood 'normal' does not fit"):
-        likelihood_head(spec, "normal")
+    with pytest.raises(UsageError, match="likelihood 'student' does not fit"):
+        likelihood_head(spec, "student")
 
 
 def test_whole_numbers_of_a_table_are_no_source_of_density():

@@ -235,15 +235,19 @@ def _fit_together(head: nn.Module | None, prior: Prior, objective: Objective) ->
 def _tried(model: Composed) -> None:
     """The loss of two rows of nothing, once: parts that refuse one another in the middle of it, by
     one line, do so when the model is built."""
+    was, held = model.training, {k: v.clone() for k, v in model.named_buffers()}
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         total = torch.ones(2) if model.spec.totals else None
         batch = Batch(x=torch.zeros(2, *model.spec.shape), total=total)
         try:
-            model.losses(batch, Step.at(model, batch, 0))
+            model.eval().losses(batch, Step.at(model, batch, 0))
         except UsageError:
             raise
         except Exception:  # nothing has no labels and no gradients; real rows will tell
-            return
+            pass
+        model.train(was)
+        for name, buffer in model.named_buffers():  # running means of an objective
+            buffer.copy_(held[name])
 
 
 def compose(

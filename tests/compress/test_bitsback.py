@@ -71,7 +71,8 @@ def data(kind: str) -> Data:
 def trained(name: str, kind: str) -> Model:
     """A small model of recipe `name` after 30 steps; skips where the recipe refuses such rows."""
     torch.manual_seed(0)
-    small = {k: v for k, v in {"latent": 2, "hidden": (16,)}.items() if k in options(name)}
+    few = {"latent": 2, "hidden": (16,), "refine": 2}
+    small = {k: v for k, v in few.items() if k in options(name)}
     try:
         model = build(name, KINDS[kind], **small).double()
     except UsageError as refusal:
@@ -104,6 +105,7 @@ def test_rows_come_back_to_the_bit_and_cost_the_bound(name, kind):
     found = decode(model, coded)
     assert model.training
     ours, theirs = given.rows(slice(None)), found.rows(slice(None))
+    ours = replace(ours, index=None)  # a file does not say which rows a model was trained on
     assert torch.equal(ours.x.float(), theirs.x)
     if ours.mask is not None:
         assert torch.equal(ours.mask, theirs.mask)

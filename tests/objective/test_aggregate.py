@@ -248,12 +248,11 @@ def test_refusals_are_one_line():
         found = terms(model, one, step.noise)
         held = objective(model.eval(), one, step).item()
         assert held == pytest.approx((found.distortion + found.rate).item(), abs=1e-12)
-    unknown = compose(Spec((2,)), Decomposed(), latent=2, hidden=(8,)).double()
     with pytest.raises(UsageError, match="rows=N"):
-        unknown.objective(unknown, ROWS, STEP)
-    learnt = encoding(Decomposed(gamma=2), prior="flow")
+        compose(Spec((2,)), Decomposed(), latent=2, hidden=(8,))
     with pytest.raises(UsageError, match="prior=standard, or gamma=1"):
-        learnt.objective(learnt, ROWS, STEP)
+        encoding(Decomposed(gamma=2), prior="flow")
+    learnt = encoding(Decomposed(), prior="flow")
     assert Decomposed()(learnt, ROWS, STEP).isfinite()  # whose other parts need no prior
 
 

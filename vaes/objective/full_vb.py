@@ -58,6 +58,7 @@ class FullVb(nn.Module, Objective):
 
     log_scale: nn.Parameter
     prior_scale: Tensor
+    names: tuple[str, ...] = ()
 
     def __init__(
         self, rows: int = 0, samples: int = 1, warmup: float = 0.1, spread: float = 1.0
@@ -72,8 +73,9 @@ class FullVb(nn.Module, Objective):
 
     def over(self, decoder: nn.Module) -> FullVb:
         """The same over the weights of `decoder` that may move."""
-        scales = []
-        for weight in _moving(decoder).values():
+        moving = {k: w for k, w in decoder.named_parameters() if w.requires_grad}
+        self.names, scales = tuple(moving), []
+        for weight in moving.values():
             inputs = weight[0].numel() if weight.dim() > 1 else 1
             scales.append(weight.new_full((weight.numel(),), self.spread / math.sqrt(inputs)))
         if not scales:
@@ -93,13 +95,13 @@ class FullVb(nn.Module, Objective):
 
     def drawn(self, decoder: nn.Module, noise: Tensor) -> dict[str, Tensor]:
         """Weights m + s * noise by name; `noise` has a standard normal number for each."""
-        mine = _moving(decoder)
+        mine = self._mine(decoder)
         parts = (self.log_scale.exp() * noise).split([w.numel() for w in mine.values()])
         return {k: w + e.view_as(w) for (k, w), e in zip(mine.items(), parts, strict=True)}
 
     def weights_rate(self, decoder: nn.Module) -> Tensor:
         """KL(q(theta) || p(theta)), nats in all."""
-        means = torch.cat([w.flatten() for w in _moving(decoder).values()])
+        means = torch.cat([w.flatten() for w in self._mine(decoder).values()])
         ratio = (self.log_scale - self.prior_scale.log()).exp()
         squares = ratio.square() + (means / self.prior_scale).square()
         return (0.5 * (squares - 1) - ratio.log()).sum()
@@ -144,6 +146,11 @@ class FullVb(nn.Module, Objective):
         rate = self.weights_rate(model.decoder).item() / self._count()
         return Total(elbo - rate, elbo, rate)
 
+    def _mine(self, decoder: nn.Module) -> dict[str, nn.Parameter]:
+        """By name, since a copy that averages weights holds them still."""
+        weights = dict(decoder.named_parameters())
+        return {name: weights[name] for name in self.names}
+
     def _count(self) -> int:
         if not self.rows:
             raise UsageError(
@@ -151,7 +158,3 @@ class FullVb(nn.Module, Objective):
                 "is needed; give Spec.rows"
             )
         return self.rows
-
-
-def _moving(decoder: nn.Module) -> dict[str, nn.Parameter]:
-    return {name: weight for name, weight in decoder.named_parameters() if weight.requires_grad}
