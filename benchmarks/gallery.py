@@ -3,7 +3,8 @@
     python -m benchmarks.gallery RECIPE [DATA] [--set key=value]... [--kind KIND] [--keep RUN]
 
 Trains the recipe (on `digits` unless DATA says otherwise) as `vaes train` would, prints what the
-run measured on held-out rows, and writes docs/gallery/RECIPE.png. `--keep` leaves the run there.
+run measured on held-out rows, and writes docs/gallery/RECIPE.png and the list of all recipes,
+docs/gallery/README.md. `--keep` leaves the run there.
 DATA may also be a set that is drawn here: `cut`, reals whose large values are missing; `topics`,
 counts of words in documents (with --kind count).
 """
@@ -20,6 +21,7 @@ from PIL import Image
 
 import vaes
 from vaes.arguments import kinds, options
+from vaes.recipes import names, summary
 from vaes.run import Run
 
 GALLERY = Path(__file__).parents[1] / "docs" / "gallery"
@@ -65,6 +67,19 @@ def picture(run: Run, path: Path) -> None:
     whole.quantize(64).save(path, optimize=True)
 
 
+def index() -> None:
+    """docs/gallery/README.md: a line for each recipe, from its docstring."""
+    lines = [
+        "# Recipes",
+        "",
+        "A published model is a recipe; `vaes recipes NAME` has its options.",
+        "",
+    ]
+    lines += ["| recipe | what it is |", "|---|---|"]
+    lines += [f"| [{name}]({name}.md) | {summary(name)} |" for name in names()]
+    (GALLERY / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("recipe")
@@ -90,6 +105,7 @@ def main() -> None:
                 print(f"{name:16} {said[name]:.3f}")
         path = GALLERY / f"{args.recipe}.png"
         picture(run, path)
+    index()
     print(f"wrote {path.relative_to(GALLERY.parents[1])}, {path.stat().st_size / 1024:.0f} KiB")
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from vaes.recipes import names
+from vaes.recipes import names, summary
 
 
 def test_every_recipe_has_a_claim():
@@ -12,7 +12,9 @@ def test_every_recipe_has_a_claim():
 
 def test_every_recipe_has_a_page_and_a_picture():
     gallery = Path(__file__).parents[1] / "docs" / "gallery"
+    listed = (gallery / "README.md").read_text(encoding="utf-8")
     for name in names():
+        assert f"[{name}]({name}.md) | {summary(name)} |" in listed  # benchmarks.gallery writes it
         page = (gallery / f"{name}.md").read_text(encoding="utf-8")
         assert f"python -m benchmarks.gallery {name}" in page
         assert f"({name}.png)" in page
