@@ -1,5 +1,4 @@
-"""VAE with codes of bits or categories, trained by the Concrete relaxation (Maddison et al. 2017;
-Jang et al. 2017, Gumbel-softmax)."""
+"""Codes of bits or categories by the Concrete relaxation (Maddison et al. 2017; Jang et al. 2017)."""
 
 from __future__ import annotations
 

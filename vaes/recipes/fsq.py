@@ -1,5 +1,4 @@
-"""FSQ: codes by rounding a few bounded numbers, and a prior fitted to them (Mentzer et al. 2023,
-arXiv:2309.15505)."""
+"""FSQ: codes by rounding a few bounded numbers, and a prior fitted to them (Mentzer et al. 2023)."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Discrete codes by the importance-weighted bound, VIMCO (Mnih & Rezende 2016,
-arXiv:1602.06725)."""
+"""Discrete codes by the importance-weighted bound, VIMCO (Mnih & Rezende 2016)."""
 
 from __future__ import annotations
 

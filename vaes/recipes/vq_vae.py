@@ -1,5 +1,4 @@
-"""VQ-VAE: codes from a codebook, and a prior fitted to them (van den Oord et al. 2017,
-arXiv:1711.00937)."""
+"""VQ-VAE: codes from a codebook, and a prior fitted to them (van den Oord et al. 2017)."""
 
 from __future__ import annotations
 
