@@ -1,4 +1,4 @@
-"""Codes of bits or categories by the Concrete relaxation (Maddison et al. 2017; Jang et al. 2017)."""
+"""Codes of bits or categories by the Concrete relaxation (Maddison et al. and Jang et al. 2017)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""FSQ: codes by rounding a few bounded numbers, and a prior fitted to them (Mentzer et al. 2023)."""
+"""FSQ: codes by rounding few bounded numbers, and a prior fitted to them (Mentzer et al. 2023)."""
 
 from __future__ import annotations
 
