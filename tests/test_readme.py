@@ -1,6 +1,7 @@
 """The README's Python blocks run, in order, in one namespace."""
 
 import re
+from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
@@ -19,3 +20,11 @@ def test_python_blocks_run(capsys):
     X, model = space["X"], space["model"]
     independent = -0.5 * (1 + np.log(2 * np.pi * X.var(0))).sum()
     assert model.score(X) > independent + 0.5
+
+
+def test_the_test_command_enters_every_folder(pytestconfig):
+    """Pytest passes by folders whose names are on a list of its own, which holds dist and build."""
+    passed_by = pytestconfig.getini("norecursedirs")
+    folders = {path.parent.name for path in Path(__file__).parent.rglob("test_*.py")}
+    assert {"dist", "papers", "evaluate"} <= folders
+    assert not [name for name in folders if any(fnmatch(name, ban) for ban in passed_by)]
