@@ -11,7 +11,7 @@ from torch.distributions import kl_divergence
 
 from vaes.dist import posterior_head
 from vaes.dist.gaussian import DiagonalNormal
-from vaes.dist.laplace_prior import LaplaceLatent
+from vaes.dist.location_scale import LaplaceLatent
 from vaes.dist.location_scale import LogisticLatent, StudentLatent
 
 LOC = torch.tensor([[0.5]], dtype=torch.float64)

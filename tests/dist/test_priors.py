@@ -15,7 +15,7 @@ from vaes.batch import Batch, Data, Spec
 from vaes.composed import compose
 from vaes.dist import mixture, priors
 from vaes.dist.gaussian import Cholesky, CholeskyNormal, Diagonal, DiagonalNormal
-from vaes.dist.laplace_prior import LaplaceLatent
+from vaes.dist.location_scale import LaplaceLatent
 from vaes.dist.mixture import Blend, LearntMixture, Mixture, chosen
 from vaes.dist.priors import LearntNormal
 from vaes.dist.vamp import Vamp

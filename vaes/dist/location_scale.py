@@ -18,7 +18,6 @@ from torch.distributions.kl import register_kl
 
 from vaes.dist.base import HALF_LOG_2PI, Latent, soft_clip, wide
 from vaes.dist.gaussian import LOG_SCALE, DiagonalNormal
-from vaes.dist.laplace_prior import LaplaceLatent
 
 TAIL = (-2.0, 5.0)  # log of the degrees of freedom above 2
 NEAR_NORMAL = 2.0  # where that starts: 9.4 degrees of freedom
@@ -74,6 +73,25 @@ class LogisticLatent(LocationScale):
         return (self.log_scale + 2).sum(-1)
 
 
+class LaplaceLatent(LocationScale):
+    """Independent Laplace variables."""
+
+    @property
+    def variance(self) -> Tensor:
+        return 2 * (2 * self.log_scale).exp()
+
+    def _standard(self, noise: Tensor) -> Tensor:
+        # |e| is exponential: -log 2 Phi(-|noise|), exact in both tails
+        size = -(torch.special.log_ndtr(-noise.abs()) + math.log(2))
+        return torch.where(noise < 0, -size, size)
+
+    def _log_standard(self, e: Tensor) -> Tensor:
+        return -e.abs() - math.log(2)
+
+    def entropy(self) -> Tensor:
+        return (1 + math.log(2) + self.log_scale).sum(-1)
+
+
 class StudentLatent(LocationScale):
     """Independent Student variables of `df` > 2 degrees of freedom (*batch, d). A draw takes 2 d
     numbers."""
@@ -109,13 +127,30 @@ class StudentLatent(LocationScale):
         return (self.log_scale + spread - self._constant()).sum(-1)
 
 
-def _kl_normal(q: LocationScale | LaplaceLatent, p: DiagonalNormal) -> Tensor:
+def _kl_normal(q: LocationScale, p: DiagonalNormal) -> Tensor:
     squares = (q.variance + (q.mean - p.loc).square()) * (-2 * p.log_scale).exp()
     return (0.5 * squares + p.log_scale + HALF_LOG_2PI).sum(-1) - q.entropy()
 
 
 for _family in (LogisticLatent, LaplaceLatent, StudentLatent):
     register_kl(_family, DiagonalNormal)(_kl_normal)
+
+
+@register_kl(LaplaceLatent, LaplaceLatent)
+def _kl_laplace_laplace(q: LaplaceLatent, p: LaplaceLatent) -> Tensor:
+    far, log_ratio = (q.loc - p.loc).abs(), q.log_scale - p.log_scale
+    shifted = far * (-p.log_scale).exp() + (log_ratio - far * (-q.log_scale).exp()).exp()
+    return (shifted - log_ratio - 1).sum(-1)
+
+
+@register_kl(DiagonalNormal, LaplaceLatent)
+def _kl_normal_laplace(q: DiagonalNormal, p: LaplaceLatent) -> Tensor:
+    offset, scale = q.loc - p.loc, q.log_scale.exp()
+    ratio = offset / scale
+    # E|z - loc_p| of a normal folded at loc_p
+    peak = math.sqrt(2 / math.pi) * scale * (-0.5 * ratio.square()).exp()
+    far = peak + offset * torch.erf(ratio / math.sqrt(2))
+    return (far * (-p.log_scale).exp() + p.log_scale + math.log(2)).sum(-1) - q.entropy()
 
 
 class LogisticHead(nn.Module):

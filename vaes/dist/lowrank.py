@@ -8,6 +8,8 @@ Sources: Rezende et al. 2014, arXiv:1401.4082, sec. 4.3 (rank-one precision); To
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 import torch
 from torch import Size, Tensor, nn
 from torch.distributions import constraints
@@ -34,13 +36,13 @@ class _Normal(Latent):
         return self.variance.sqrt()
 
     @property
+    @abstractmethod
     def half_log_det(self) -> Tensor:
         """1/2 log |covariance|, (*batch,)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _squared(self, centred: Tensor) -> Tensor:
         """centred^T covariance^-1 centred, (*k, n)."""
-        raise NotImplementedError
 
     def rsample(self, sample_shape: Size | tuple[int, ...] = ()) -> Tensor:
         return self.draw(self._noise(sample_shape, self.loc))

@@ -31,7 +31,8 @@ class Point(Latent):
         return torch.zeros_like(self.loc)
 
     def draw(self, noise: Tensor) -> Tensor:
-        return self.loc.expand(torch.broadcast_shapes(self.loc.shape, noise.shape))
+        lead = torch.broadcast_shapes(noise.shape[:-1], self.batch_shape)
+        return self.loc.expand(*lead, -1)
 
     def sample(self, sample_shape: Size | tuple[int, ...] = ()) -> Tensor:
         return self.loc.expand(*sample_shape, *self.loc.shape)

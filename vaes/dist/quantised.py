@@ -18,6 +18,7 @@ from torch import Size, Tensor, nn
 from torch.distributions import constraints
 
 from vaes.batch import generator
+from vaes.dist.point import Point
 from vaes.dist.base import Latent, wide
 from vaes.errors import UsageError
 
@@ -179,7 +180,7 @@ class Lattice(Quantiser):
         return (place.to(self.steps.dtype) - self.steps) / self.steps
 
 
-class Quantised(Latent):
+class Quantised(Point):
     """All mass at `loc` (*batch, d), the vectors `exact` of `codes` (*batch, places).
 
     Backward the gradient of `loc` is that of what was rounded, `said` (*batch, places, width):
@@ -189,8 +190,8 @@ class Quantised(Latent):
     support = finite  # type: ignore[assignment]
 
     def __init__(self, loc: Tensor, codes: Tensor, said: Tensor, exact: Tensor) -> None:
-        super().__init__(loc.shape[:-1], loc.shape[-1])
-        self.loc, self.codes, self.said, self.exact = loc, codes, said, exact
+        super().__init__(loc)
+        self.codes, self.said, self.exact = codes, said, exact
 
     @property
     def missed(self) -> Tensor:
@@ -201,32 +202,9 @@ class Quantised(Latent):
     def noise_size(self) -> int:
         return 0
 
-    @property
-    def mean(self) -> Tensor:
-        return self.loc
-
-    @property
-    def variance(self) -> Tensor:
-        return torch.zeros_like(self.loc)
-
-    @property
-    def stddev(self) -> Tensor:
-        return torch.zeros_like(self.loc)
-
-    def draw(self, noise: Tensor) -> Tensor:
-        lead = torch.broadcast_shapes(noise.shape[:-1], self.batch_shape)
-        return self.loc.expand(*lead, -1)
-
     def drawn(self, noise: Tensor) -> tuple[Tensor, Tensor]:
         z = self.draw(noise)
         return z, z.new_zeros(z.shape[:-1])
-
-    def sample(self, sample_shape: Size | tuple[int, ...] = ()) -> Tensor:
-        return self.loc.expand(*sample_shape, *self.loc.shape)
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        """With respect to counting measure: 0 at `loc`, else -inf."""
-        return torch.where((value == self.loc).all(-1), 0.0, -torch.inf).to(self.loc.dtype)
 
 
 class QuantisedHead(nn.Module):
